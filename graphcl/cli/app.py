@@ -1,0 +1,195 @@
+"""Commands of ``graphcl``: datasets, methods, train, evaluate, plot."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Contrastive learning on graphs: exact losses, linear memory, honest evaluation.",
+)
+console = Console()
+
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of raw data.",
+        envvar="GRAPHCL_DATA",
+        show_default="~/.cache/graphcl-kge",
+    ),
+]
+
+
+class Task(str, Enum):
+    """What ``graphcl evaluate`` measures."""
+
+    classify = "classify"
+    cluster = "cluster"
+    links = "links"
+
+
+def run() -> None:
+    """Run the command line; mistakes of the user end in one line, not in a traceback."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        Console(stderr=True).print(f"[red]graphcl:[/red] {error}", highlight=False, soft_wrap=True)
+        raise SystemExit(2) from None
+
+
+@app.command()
+def datasets() -> None:
+    """List the datasets.
+
+    Example: graphcl datasets
+    """
+    from graphcl.data import dataset_info, dataset_names
+
+    table = Table("name", "nodes", "edges", "features", "classes", "protocols", "files")
+    for name in dataset_names():
+        info = dataset_info(name)
+        table.add_row(
+            name,
+            str(info.nodes),
+            str(info.edges),
+            str(info.features or "-"),
+            str(info.classes or "-"),
+            " ".join(info.protocols) or "-",
+            "under --root" if info.needs_files else "built in",
+        )
+    console.print(table)
+
+
+@app.command()
+def methods(
+    method: Annotated[str | None, typer.Argument(help="Show the settings of one method.")] = None,
+) -> None:
+    """List the methods, or the settings of one method per dataset.
+
+    Example: graphcl methods grace
+    """
+    from graphcl.train.recipes import method_class, method_names, recipe, settings_for
+
+    if method is None:
+        table = Table("method", "paper", "datasets with own settings")
+        for name in method_names():
+            own = [dataset for dataset in recipe(name) if dataset != "default"]
+            table.add_row(name, method_class(name).paper, " ".join(own) or "-")
+        console.print(table)
+        return
+    sections = list(recipe(method))
+    settings = [settings_for(method, section).as_dict() for section in sections]
+    table = Table("setting", *sections, title=method)
+    for group in ("model", "training"):
+        for key in dict.fromkeys(key for one in settings for key in one[group]):
+            table.add_row(key, *(str(one[group].get(key, "-")) for one in settings))
+    console.print(table)
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Option(help="Name, see: graphcl datasets.")],
+    method: Annotated[str, typer.Option(help="Name, see: graphcl methods.")],
+    out: Annotated[Path, typer.Option(help="Run directory; the same command continues it.")],
+    root: Root = None,
+    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs, seeds 0, 1, ...")] = 1,
+    protocol: Annotated[
+        str | None, typer.Option(help="Evaluation protocol; default the dataset's first.")
+    ] = None,
+    probe: Annotated[
+        str, typer.Option(help="Classifier of the linear probe: logistic or adam.")
+    ] = "logistic",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")
+    ] = "32-true",
+    hold_out_links: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=0.6, help="Share of edges kept from training to test link prediction."
+        ),
+    ] = 0.0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value on top of the recipe; repeatable.")
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard logs.")] = False,
+    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+) -> None:
+    """Train and evaluate a method; the run directory can be continued after an interruption.
+
+    Example: graphcl train --dataset digits --method grace --seeds 3 --out runs/digits
+    """
+    from graphcl.cli.report import show_metrics
+    from graphcl.train import run_experiment
+    from graphcl.train.recipes import parse_overrides
+
+    overrides = parse_overrides(settings or [])
+    if epochs is not None:
+        overrides["epochs"] = epochs
+    metrics = run_experiment(
+        dataset,
+        method,
+        out,
+        root=root,
+        seeds=range(seeds),
+        protocol=protocol,
+        overrides=overrides,
+        classifier=probe,
+        held_out_links=hold_out_links,
+        device=device,
+        precision=precision,
+        progress=progress,
+        tensorboard=tensorboard,
+    )
+    show_metrics(console, metrics)
+    console.print(f"written to {out}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Option(help="Run directory.")],
+    task: Annotated[Task, typer.Option(help="What to measure.")] = Task.classify,
+    root: Root = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="For classify; default the run's own protocol.")
+    ] = None,
+    probe: Annotated[str, typer.Option(help="For classify: logistic or adam.")] = "logistic",
+    oracle: Annotated[
+        bool, typer.Option(help="For cluster: pick the restart by the labels, and say so.")
+    ] = False,
+) -> None:
+    """Evaluate the embeddings of a run.
+
+    Example: graphcl evaluate --run runs/digits --task cluster
+    """
+    from graphcl.cli.report import show_metrics
+    from graphcl.train.evaluation import evaluate_run
+
+    metrics = evaluate_run(
+        run, task.value, root=root, protocol=protocol, classifier=probe, oracle=oracle
+    )
+    show_metrics(console, metrics)
+
+
+@app.command()
+def plot(
+    run: Annotated[Path, typer.Option(help="Run directory.")],
+    seed: Annotated[int | None, typer.Option(help="Which seed; default the first.")] = None,
+) -> None:
+    """Draw loss curves, a 2-d projection and similarity histograms as PNG files.
+
+    Example: graphcl plot --run runs/digits
+    """
+    from graphcl.cli.plots import plot_run
+
+    for path in plot_run(run, seed=seed):
+        console.print(str(path))

@@ -1,0 +1,29 @@
+"""Metrics as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show_metrics(console: Console, metrics: Mapping[str, Any]) -> None:
+    """Print the content of a ``metrics.json``."""
+    seeds = metrics["seeds"]
+    title = f"{metrics['method']} on {metrics['dataset']}"
+    if metrics.get("protocol"):
+        title += f", protocol {metrics['protocol']}"
+    caption = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}, selected by {metrics['selection']}"
+    table = Table("metric", "mean", "std", title=title, caption=caption)
+    for name, values in metrics["metrics"].items():
+        table.add_row(name, f"{100 * values['mean']:.2f} %", f"{100 * values['std']:.2f}")
+    console.print(table)
+    if "train" in metrics.get("seconds", {}):
+        seconds = metrics["seconds"]
+        console.print(
+            f"training {seconds['train']:.1f} s a seed ({seconds['epoch'] * 1000:.1f} ms an epoch),"
+            f" evaluation {seconds['evaluate']:.1f} s, peak memory "
+            f"{metrics['peak_memory_bytes'] / 2**20:.0f} MiB"
+        )

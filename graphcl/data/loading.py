@@ -1,0 +1,88 @@
+"""Load a benchmark graph by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch_geometric.data import Data
+
+from graphcl.data.builtin_graphs import digits_graph, karate_graph
+from graphcl.data.plain_graphs import read_attributed_npz, read_edge_list
+from graphcl.data.pyg_datasets import PYG_SOURCES, read_pyg_dataset
+from graphcl.data.raw_files import RawFiles, absent_files_error, find_raw_files
+from graphcl.data.registry import DatasetInfo, dataset_info
+from graphcl.data.roots import data_root
+from graphcl.data.validation import check_counts, validate_graph
+
+BUILTIN_GRAPHS: dict[str, Callable[[], Data]] = {"digits": digits_graph, "karate": karate_graph}
+
+PLAIN_FILES: dict[str, RawFiles] = {
+    "usps": RawFiles("GraphClustering/usps", ("usps.npz",)),
+    "acm-cluster": RawFiles("GraphClustering/acm", ("acm.npz",)),
+    "citeseer-cluster": RawFiles("GraphClustering/citeseer", ("citeseer.npz",)),
+    "usair": RawFiles("LinkPrediction/USAir", ("edges.txt",)),
+    "ns": RawFiles("LinkPrediction/NS", ("edges.txt",)),
+    "power": RawFiles("LinkPrediction/Power", ("edges.txt",)),
+}
+
+
+def load_dataset(name: str, root: str | Path | None = None) -> Data:
+    """Load a benchmark graph by name, checked against its published counts.
+
+    Raw files are looked for under ``root``, in PyG's layout (``Planetoid/Cora/raw/ind.cora.x``,
+    ``Amazon/Photo/raw/...``, ``WikiCS/raw/data.json``) and ``GraphClustering/usps/usps.npz``,
+    ``LinkPrediction/USAir/edges.txt``. Nothing is written there: processed files and, where no raw
+    file exists, PyG's downloads go to the cache (environment variable ``GRAPHCL_CACHE`` or
+    ``~/.cache/graphcl-kge``). ``digits`` and ``karate`` need neither files nor network.
+
+    Args:
+        name: One of :func:`~graphcl.data.dataset_names`, upper and lower case alike.
+        root: Folder of the raw files; by default the environment variable ``GRAPHCL_DATA``, then
+            ``~/.cache/graphcl-kge``.
+
+    Returns:
+        A graph with ``edge_index`` (2, E) int64, both directions stored, and ``name``; where the
+        dataset has them, ``x`` (N, F) float32, ``y`` (N,) int64 with ``num_classes``, and the
+        public ``train_mask``, ``val_mask``, ``test_mask`` (WikiCS: 20 columns of training,
+        validation and stopping masks). The graph is undirected without self loops, except that
+        PyG's WikiCS keeps its own.
+
+    Raises:
+        ValueError: If the name is unknown, the files are damaged or the graph is not the published
+            one.
+        FileNotFoundError: If raw files are missing and cannot be downloaded.
+
+    Example:
+        >>> data = load_dataset("karate")
+        >>> data.num_nodes, data.num_edges, data.num_classes
+        (34, 156, 4)
+    """
+    info = dataset_info(name)
+    data = _read(info, root)
+    validate_graph(data, info.name)
+    check_counts(data, info)
+    data.name = info.name
+    if data.y is not None:
+        data.num_classes = info.classes
+    return data
+
+
+def _read(info: DatasetInfo, root: str | Path | None) -> Data:
+    if info.name in BUILTIN_GRAPHS:
+        return BUILTIN_GRAPHS[info.name]()
+    if info.name in PYG_SOURCES:
+        return read_pyg_dataset(info.name, data_root(root))
+    return _read_plain(info, data_root(root))
+
+
+def _read_plain(info: DatasetInfo, root: Path) -> Data:
+    raw = PLAIN_FILES[info.name]
+    folder = find_raw_files(info.name, raw, root)
+    if folder is None:
+        reason = (
+            f"no download is known. Put them into the first of these folders. Source: {info.source}"
+        )
+        raise absent_files_error(info.name, raw, root, reason)
+    path = folder / raw.names[0]
+    if info.family == "link-prediction":
+        return read_edge_list(path, num_nodes=info.nodes)
+    return read_attributed_npz(path)

@@ -1,0 +1,317 @@
+"""Log-sum-exp over negatives in bounded memory: tiles are computed, folded and recomputed.
+
+The forward pass keeps one number per row (and column); the backward pass computes each tile again
+and multiplies it out at once, so that memory beyond inputs and gradients is a few tiles. A product
+of a matrix with itself visits each off-diagonal tile once and uses it for both of its sides.
+See ``README.md`` beside this file for the derivation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from graphcl.kernels.exclusions import Exclude
+from graphcl.kernels.reference import working_dtype
+from graphcl.kernels.tiles import blocks, tile_shape
+from graphcl.kernels.weights import Grads, TileWeight
+
+Sides = Literal["rows", "both", "self"]
+"""Fold rows only; rows and columns of one product; rows of a symmetric product with itself."""
+
+# Logits within +-40 can be exponentiated as they are: exp(40) times any count of keys stays far
+# below the float32 maximum (3e38), exp(-40) far above the smallest normal number (1e-38).
+_SAFE_LOGIT = 40.0
+
+
+@dataclass(frozen=True)
+class _Tile:
+    rows: slice
+    columns: slice
+    logits: Tensor
+    similarity: Tensor | None
+    mirrored: bool
+    """Whether the tile also serves as its own transpose on the other side."""
+
+
+class _Problem:
+    """One (Q, K) problem in working precision, able to produce its tiles."""
+
+    def __init__(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        tau: float,
+        weight: TileWeight | None,
+        parameters: tuple[Tensor, ...],
+        exclude: Exclude | None,
+        sides: Sides,
+    ) -> None:
+        dtype = working_dtype(queries, keys)
+        self.keys = keys.to(dtype).contiguous()
+        self.queries = (queries.to(dtype) / tau).contiguous()
+        self.tau, self.weight, self.sides = tau, weight, sides
+        self.exclude = None if exclude is None else exclude.to(queries.device)
+        self.parameters = tuple(
+            p.to(queries.device, dtype if p.is_floating_point() else p.dtype) for p in parameters
+        )
+        self.shape = tile_shape(queries.shape[0], keys.shape[0], queries.device)
+        self.bounded = self._is_bounded()
+
+    def _is_bounded(self) -> bool:
+        """Whether every logit is known to lie within the range that needs no shift."""
+        if self.queries.numel() == 0 or self.keys.numel() == 0:
+            return True
+        bound = float(self.queries.norm(dim=1).max() * self.keys.norm(dim=1).max())
+        if self.weight is not None:
+            extent = self.weight.bounds(self.parameters)
+            if extent is None:
+                return False
+            bound += max(abs(extent[0]), abs(extent[1]))
+        return bound <= _SAFE_LOGIT  # false for NaN as well
+
+    def tiles(self) -> Iterator[_Tile]:
+        """Visit the tiles; the logits of one are overwritten by the next."""
+        num_queries, num_keys = self.queries.shape[0], self.keys.shape[0]
+        height, width = self.shape
+        if self.sides == "self":
+            width = height
+        memory = self.queries.new_empty(height * width)
+        for rows in blocks(num_queries, height):
+            hide = None if self.exclude is None else self.exclude.rows(rows.start, rows.stop)
+            for columns in blocks(num_keys, width):
+                if self.sides == "self" and columns.start < rows.start:
+                    continue
+                high, wide = rows.stop - rows.start, columns.stop - columns.start
+                logits = memory[: high * wide].view(high, wide)
+                torch.mm(self.queries[rows], self.keys[columns].T, out=logits)
+                similarity = None
+                if self.weight is not None:
+                    if self.weight.needs_similarity:
+                        similarity = logits * self.tau
+                    logits += self.weight.tile(self.parameters, rows, columns, similarity)
+                if hide is not None:
+                    hide(logits, columns.start, columns.stop)
+                mirrored = self.sides == "both" or (
+                    self.sides == "self" and columns.start > rows.start
+                )
+                yield _Tile(rows, columns, logits, similarity, mirrored)
+
+    def totals(self) -> tuple[Tensor, Tensor]:
+        """Log-sum-exp of every row (Q,) and column (K,); columns only where ``sides`` asks."""
+        rows = _Total(self.queries)
+        columns = rows if self.sides == "self" else _Total(self.keys)
+        for tile in self.tiles():
+            if self.bounded:
+                tile.logits.exp_()
+                rows.sum[tile.rows] += tile.logits.sum(1)
+                if tile.mirrored:
+                    columns.sum[tile.columns] += tile.logits.sum(0)
+            else:
+                rows.fold(tile.rows, tile.logits, 1)
+                if tile.mirrored:
+                    columns.fold(tile.columns, tile.logits, 0)
+        return rows.value(), columns.value()
+
+    def gradients(
+        self,
+        totals: tuple[Tensor, Tensor | None],
+        upstream: tuple[Tensor, Tensor | None],
+        wanted: tuple[bool, bool, bool],
+        out: Grads,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of queries, keys and tau, recomputing every tile.
+
+        Args:
+            totals: what :meth:`totals` returned; columns ``None`` for ``sides="rows"``.
+            upstream: gradients of those.
+            wanted: which of queries, keys and tau need a gradient.
+            out: accumulators of the weight's parameters.
+        """
+        grad_queries, grad_keys = torch.zeros_like(self.queries), torch.zeros_like(self.keys)
+        if self.sides == "self":
+            grad_keys = grad_queries  # one matrix in both roles
+        share = _Share(self.bounded, totals, upstream)
+        into_weight = self.weight is not None and (
+            self.weight.feeds_similarity or any(slot is not None for slot in out)
+        )
+        # With rows alone, the row factor of the shares can be taken out of both products.
+        factored = self.bounded and self.sides == "rows" and not into_weight
+        scaled = self.queries * share.rows.factor[:, None] if factored else self.queries
+        raw = self.keys if self.sides == "self" else scaled
+        grad_tau = self.queries.new_zeros(())
+        for tile in self.tiles():
+            grad = tile.logits.exp_() if factored else share.of(tile)
+            if into_weight and self.weight is not None:
+                # A diagonal tile of a symmetric product holds each pair in both orders already.
+                once = 1.0 if tile.mirrored or self.sides == "rows" else 0.5
+                if self.weight.feeds_similarity and wanted[2] and tile.similarity is not None:
+                    grad_tau -= once / self.tau**2 * (grad * tile.similarity).sum()
+                through = self.weight.backward_tile(
+                    self.parameters, tile.rows, tile.columns, tile.similarity, once * grad, out
+                )
+                if through is not None:
+                    grad.add_(through, alpha=self.tau / once)
+            if wanted[0] or wanted[2]:
+                grad_queries[tile.rows].addmm_(grad, self.keys[tile.columns])
+            if (wanted[1] and self.sides != "self") or (self.sides == "self" and tile.mirrored):
+                grad_keys[tile.columns].addmm_(grad.T, raw[tile.rows])
+        if factored:
+            grad_queries *= share.rows.factor[:, None]
+        if wanted[2] and not (self.weight is not None and self.weight.feeds_similarity):
+            half = 0.5 if self.sides == "self" else 1.0
+            grad_tau = -half / self.tau * (self.queries * grad_queries).sum()
+        return grad_queries / self.tau, grad_keys, grad_tau
+
+
+class _Total:
+    """Running log-sum-exp of each row of a matrix."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.sum = like.new_zeros(like.shape[0])
+        self.top: Tensor | None = None
+
+    def fold(self, at: slice, logits: Tensor, dim: int) -> None:
+        """Add the logits of a tile to the rows ``at``, rescaling by the new maximum."""
+        if self.top is None:
+            self.top = torch.full_like(self.sum, -torch.inf)
+        top = torch.maximum(self.top[at], logits.amax(dim))
+        shift = torch.where(top.isfinite(), top, 0.0)
+        added = (logits - shift.unsqueeze(dim)).exp_().sum(dim)
+        self.sum[at] = self.sum[at] * (self.top[at] - shift).exp() + added
+        self.top[at] = top
+
+    def value(self) -> Tensor:
+        """The log-sum-exp; -inf where nothing was added."""
+        if self.top is None:
+            return self.sum.log()
+        return torch.where(self.top.isfinite(), self.top, 0.0) + self.sum.log()
+
+
+class _Share:
+    """Upstream gradient times softmax share of every pair of a tile."""
+
+    def __init__(
+        self,
+        bounded: bool,
+        totals: tuple[Tensor, Tensor | None],
+        upstream: tuple[Tensor, Tensor | None],
+    ) -> None:
+        self.bounded = bounded
+        self.rows = _Side(totals[0], upstream[0])
+        self.columns = (
+            None if totals[1] is None or upstream[1] is None else _Side(totals[1], upstream[1])
+        )
+        self.spare: Tensor | None = None
+
+    def of(self, tile: _Tile) -> Tensor:
+        """Gradient of the tile's logits, in the tile's own memory."""
+        logits, rows, columns = tile.logits, self.rows, self.columns
+        if self.bounded:
+            share = logits.exp_()
+            factor = rows.factor[tile.rows, None]
+            if columns is None:
+                return share.mul_(factor)
+            if self.spare is None:
+                self.spare = torch.empty_like(logits).view(-1)
+            spare = self.spare[: logits.numel()].view_as(logits)
+            return share.mul_(torch.add(factor, columns.factor[tile.columns], out=spare))
+        by_row = (logits - rows.total[tile.rows, None]).exp_().mul_(rows.upstream[tile.rows, None])
+        if columns is None:
+            return by_row
+        by_column = logits.sub_(columns.total[tile.columns]).exp_()
+        return by_row.add_(by_column.mul_(columns.upstream[tile.columns]))
+
+
+class _Side:
+    """Totals and upstream gradients of the rows or columns of all tiles."""
+
+    def __init__(self, total: Tensor, upstream: Tensor) -> None:
+        # A row with nothing to sum has no share to give; its upstream gradient is dropped.
+        empty = total == -torch.inf
+        self.total = total.masked_fill(empty, 0.0)
+        self.upstream = upstream.to(total.dtype).masked_fill(empty, 0.0)
+        self.factor = self.upstream * (-self.total).exp()
+        """Upstream over sum of exponentials; only meaningful for bounded logits."""
+
+
+class _TiledLogSumExp(torch.autograd.Function):
+    """Row-wise and column-wise log-sum-exp with gradients by recomputation."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        keys: Tensor,
+        tau: float | Tensor,
+        weight: TileWeight | None,
+        exclude: Exclude | None,
+        sides: Sides,
+        *parameters: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.tau, ctx.weight, ctx.exclude, ctx.sides = tau, weight, exclude, sides
+        with torch.autocast(queries.device.type, enabled=False):
+            problem = _Problem(queries, keys, float(tau), weight, parameters, exclude, sides)
+            rows, columns = problem.totals()
+        if sides != "both":
+            columns = columns.new_empty(0)
+            ctx.mark_non_differentiable(columns)
+        ctx.save_for_backward(queries, keys, rows, columns, *parameters)
+        return rows, columns
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_rows: Tensor, grad_columns: Tensor) -> tuple[Any, ...]:
+        queries, keys, rows, columns, *parameters = ctx.saved_tensors
+        weight, sides = ctx.weight, ctx.sides
+        with torch.autocast(queries.device.type, enabled=False):
+            problem = _Problem(
+                queries, keys, float(ctx.tau), weight, tuple(parameters), ctx.exclude, sides
+            )
+            out: Grads = [
+                torch.zeros_like(p) if needed else None
+                for p, needed in zip(problem.parameters, ctx.needs_input_grad[6:], strict=True)
+            ]
+            # A symmetric product folds the same totals on both of its sides.
+            total, upstream = {
+                "rows": (None, None),
+                "both": (columns, grad_columns),
+                "self": (rows, grad_rows),
+            }[sides]
+            grad_queries, grad_keys, grad_tau = problem.gradients(
+                (rows, total), (grad_rows, upstream), ctx.needs_input_grad[:3], out
+            )
+        needs = ctx.needs_input_grad
+        return (
+            grad_queries.to(queries.dtype) if needs[0] else None,
+            grad_keys.to(keys.dtype) if needs[1] and sides != "self" else None,
+            grad_tau.to(ctx.tau.dtype).reshape(ctx.tau.shape) if needs[2] else None,
+            None,
+            None,
+            None,
+            *(
+                None if g is None else g.to(p.dtype).to(p.device)
+                for g, p in zip(out, parameters, strict=True)
+            ),
+        )
+
+
+def chunked_logsumexp(
+    queries: Tensor,
+    keys: Tensor,
+    tau: float | Tensor,
+    log_weight: TileWeight | None,
+    exclude: Exclude | None,
+    sides: Sides,
+) -> tuple[Tensor, Tensor]:
+    """Row-wise (Q,) and, for ``sides="both"``, column-wise (K,) log-sum-exp in bounded memory."""
+    parameters = () if log_weight is None else log_weight.parameters
+    rows, columns = _TiledLogSumExp.apply(
+        queries, keys, tau, log_weight, exclude, sides, *parameters
+    )
+    return rows, columns

@@ -1,0 +1,177 @@
+"""Reductions over segments of rows, given by an index per row or by CSR offsets, in plain torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+SegmentImpl = Literal["torch", "torch_scatter"]
+
+
+def segment_sum(
+    values: Tensor,
+    index: Tensor | None = None,
+    *,
+    ptr: Tensor | None = None,
+    num_segments: int | None = None,
+    impl: SegmentImpl = "torch",
+) -> Tensor:
+    """Sum of the rows of each segment; empty segments give 0.
+
+    Args:
+        values: (E, ...) rows.
+        index: (E,) int64 segment of each row, in any order; or give ``ptr``.
+        ptr: (S + 1,) offsets: segment s holds rows ``ptr[s]:ptr[s + 1]``.
+        num_segments: S; default ``max(index) + 1``, or ``len(ptr) - 1``.
+        impl: ``torch``, or ``torch_scatter`` with the extra ``scatter`` installed.
+
+    Returns:
+        (S, ...).
+
+    Raises:
+        ValueError: neither or both of ``index`` and ``ptr``, wrong lengths, ids out of range.
+        ImportError: ``impl="torch_scatter"`` without that package.
+
+    Example:
+        >>> segment_sum(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([2, 0, 2]))
+        tensor([2., 0., 5.])
+    """
+    index, count = _segments(values, index, ptr, num_segments)
+    if impl == "torch_scatter":
+        return _torch_scatter().scatter_sum(values, index, dim=0, dim_size=count)
+    _check_impl(impl)
+    return values.new_zeros(count, *values.shape[1:]).index_add(0, index, values)
+
+
+def segment_mean(
+    values: Tensor,
+    index: Tensor | None = None,
+    *,
+    ptr: Tensor | None = None,
+    num_segments: int | None = None,
+    impl: SegmentImpl = "torch",
+) -> Tensor:
+    """Mean of the rows of each segment; empty segments give 0. Arguments as :func:`segment_sum`."""
+    index, count = _segments(values, index, ptr, num_segments)
+    if impl == "torch_scatter":
+        return _torch_scatter().scatter_mean(values, index, dim=0, dim_size=count)
+    total = segment_sum(values, index, num_segments=count, impl=impl)
+    size = torch.bincount(index, minlength=count).clamp_(min=1).to(values.dtype)
+    return total / _column(size, values)
+
+
+def segment_max(
+    values: Tensor,
+    index: Tensor | None = None,
+    *,
+    ptr: Tensor | None = None,
+    num_segments: int | None = None,
+    impl: SegmentImpl = "torch",
+) -> Tensor:
+    """Largest value of each segment; empty segments give -inf. Arguments as :func:`segment_sum`.
+
+    The gradient goes to the largest row; among equal rows it is shared (``torch_scatter`` gives it
+    to one of them).
+    """
+    index, count = _segments(values, index, ptr, num_segments)
+    if impl == "torch_scatter":
+        largest = _torch_scatter().scatter_max(values, index, dim=0, dim_size=count)[0]
+        # torch_scatter fills empty segments with 0.
+        empty = torch.bincount(index, minlength=count) == 0
+        return largest.masked_fill(_column(empty, values), -torch.inf)
+    _check_impl(impl)
+    start = values.new_full((count, *values.shape[1:]), -torch.inf)
+    where = _column(index, values).expand_as(values)
+    return start.scatter_reduce(0, where, values, "amax", include_self=True)
+
+
+def segment_logsumexp(
+    values: Tensor,
+    index: Tensor | None = None,
+    *,
+    ptr: Tensor | None = None,
+    num_segments: int | None = None,
+    impl: SegmentImpl = "torch",
+) -> Tensor:
+    """Log-sum-exp of each segment; empty segments give -inf. Arguments as :func:`segment_sum`.
+
+    Values of -inf add nothing and get no gradient.
+    """
+    index, count = _segments(values, index, ptr, num_segments)
+    shift = _finite_max(values, index, count, impl)
+    total = segment_sum((values - shift[index]).exp(), index, num_segments=count, impl=impl)
+    # log has an infinite slope at 0: keep empty segments out of the graph.
+    empty = total == 0
+    return torch.where(empty, -torch.inf, torch.where(empty, 1.0, total).log() + shift)
+
+
+def segment_softmax(
+    values: Tensor,
+    index: Tensor | None = None,
+    *,
+    ptr: Tensor | None = None,
+    num_segments: int | None = None,
+    impl: SegmentImpl = "torch",
+) -> Tensor:
+    """Softmax of each row within its segment, (E, ...). Arguments as :func:`segment_sum`.
+
+    A segment whose values are all -inf gives zeros.
+    """
+    index, count = _segments(values, index, ptr, num_segments)
+    share = (values - _finite_max(values, index, count, impl)[index]).exp()
+    total = segment_sum(share, index, num_segments=count, impl=impl)
+    return share / torch.where(total == 0, 1.0, total)[index]
+
+
+def _finite_max(values: Tensor, index: Tensor, count: int, impl: SegmentImpl) -> Tensor:
+    """The largest value of each segment as a constant, 0 where there is none."""
+    largest = segment_max(values.detach(), index, num_segments=count, impl=impl)
+    return largest.masked_fill(largest == -torch.inf, 0.0)
+
+
+def _segments(
+    values: Tensor, index: Tensor | None, ptr: Tensor | None, num_segments: int | None
+) -> tuple[Tensor, int]:
+    """Check the description of the segments and return it as ids and a count."""
+    if (index is None) == (ptr is None):
+        raise ValueError("give the segments either as index (E,) or as ptr (S + 1,), not both")
+    rows = values.shape[0]
+    if ptr is not None:
+        sizes = ptr.diff()
+        if ptr.numel() == 0 or int(ptr[0]) != 0 or int(ptr[-1]) != rows or bool((sizes < 0).any()):
+            raise ValueError(f"ptr must rise from 0 to the number of rows, {rows}")
+        count = sizes.numel()
+        if num_segments not in (None, count):
+            raise ValueError(f"ptr describes {count} segments, but num_segments is {num_segments}")
+        return torch.arange(count, device=ptr.device).repeat_interleave(sizes), count
+    assert index is not None
+    if index.shape != (rows,):
+        raise ValueError(f"index must be one id per row, ({rows},), got {tuple(index.shape)}")
+    low, high = (int(index.min()), int(index.max())) if rows else (0, -1)
+    count = high + 1 if num_segments is None else num_segments
+    if low < 0 or high >= count:
+        bad = low if low < 0 else high
+        raise ValueError(f"index names segment {bad}, but segments run from 0 to {count - 1}")
+    return index, count
+
+
+def _column(index: Tensor, values: Tensor) -> Tensor:
+    return index.view(-1, *[1] * (values.dim() - 1))
+
+
+def _check_impl(impl: str) -> None:
+    if impl != "torch":
+        raise ValueError(f"unknown impl {impl!r}; choose from torch, torch_scatter")
+
+
+def _torch_scatter() -> Any:
+    try:
+        import torch_scatter
+    except ImportError as error:
+        raise ImportError(
+            "impl='torch_scatter' needs the extra: pip install --no-build-isolation "
+            "'graphcl-kge[scatter]' (it compiles); impl='torch' needs nothing"
+        ) from error
+    return torch_scatter

@@ -1,0 +1,155 @@
+"""InfoNCE between two views of the same nodes, exact and in linear memory."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphcl.kernels.exclusions import Exclude
+from graphcl.kernels.implementation import Impl
+from graphcl.kernels.negatives import negative_logsumexp, two_sided_logsumexp
+from graphcl.kernels.weights import TileWeight
+
+
+class InfoNCE(nn.Module):
+    r"""InfoNCE over two views, as in GRACE (Zhu et al., 2020, arXiv 2006.04131).
+
+    With unit rows :math:`a_i, b_i` of the two views, :math:`s_{ij} = a_i \cdot b_j / \tau` and
+    :math:`r_{ij} = a_i \cdot a_j / \tau`,
+
+    .. math::
+        \ell_i = -s_{ii} + \log\Big(e^{s_{ii}} + \sum_{j \ne i} w_{ij} e^{s_{ij}}
+                 + \sum_{j \ne i} w_{ij} e^{r_{ij}}\Big),
+
+    averaged over nodes and over both directions. Time O(N^2 D), memory O(N D): no (N, N) matrix is
+    formed in either pass.
+
+    Args:
+        tau: temperature.
+        intra_view: count the nodes of the anchor's own view as negatives (GRACE); without it the
+            loss is the inter-view NT-Xent.
+        symmetric: average over both directions; otherwise view 1 is the anchor.
+        decoupled: leave the positive out of the denominator (Yeh et al., 2022, arXiv 2110.06848).
+        weight: weights :math:`w_{ij}` of the negatives (anchor i, candidate j), used in both views;
+            a positive pair always weighs 1.
+        normalize: divide rows by their L2 norm (rows of zero norm stay zero).
+        impl: see :func:`~graphcl.kernels.negative_logsumexp`.
+
+    Shape:
+        ``z1`` (N, D) and ``z2`` (N, D) -> scalar in float64 for float64 inputs, float32 otherwise.
+
+    Relations:
+        ``weight=None, decoupled=False`` is GRACE's loss; ``intra_view=False`` is gCooL's node term;
+        for ``tau`` to infinity it tends to ``log(2 N - 1)``.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> round(float(InfoNCE(tau=1e6)(z, z)), 4)  # log(2 * 4 - 1)
+        1.9459
+    """
+
+    def __init__(
+        self,
+        tau: float = 0.5,
+        intra_view: bool = True,
+        symmetric: bool = True,
+        decoupled: bool = False,
+        weight: TileWeight | None = None,
+        normalize: bool = True,
+        impl: Impl = "auto",
+    ) -> None:
+        super().__init__()
+        if not (tau > 0 and math.isfinite(tau)):
+            raise ValueError(f"tau must be positive and finite, got {tau}")
+        self.tau, self.impl = tau, impl
+        self.intra_view, self.symmetric, self.decoupled = intra_view, symmetric, decoupled
+        self.weight, self.normalize = weight, normalize
+
+    def forward(self, z1: Tensor, z2: Tensor, *, exclude: Exclude | None = None) -> Tensor:
+        """The mean loss.
+
+        Args:
+            z1: (N, D) nodes in view 1.
+            z2: (N, D) the same nodes in view 2.
+            exclude: further pairs of nodes that are no negatives in either view (false negatives,
+                repeated nodes of a batch); the positive pair always stays.
+
+        Raises:
+            ValueError: shapes differ, fewer than two nodes, or what the kernel refuses.
+        """
+        if z1.shape != z2.shape or z1.dim() != 2:
+            raise ValueError(
+                f"views must both be (N, D), got {tuple(z1.shape)} and {tuple(z2.shape)}"
+            )
+        if z1.shape[0] < 2:
+            raise ValueError(f"InfoNCE needs at least two nodes, got {z1.shape[0]}")
+        # Similarities are summed in float32 or float64 whatever autocast says.
+        with torch.autocast(z1.device.type, enabled=False):
+            wide = torch.float64 if z1.dtype == torch.float64 else torch.float32
+            z1, z2 = z1.to(wide), z2.to(wide)
+            if self.normalize:
+                z1, z2 = F.normalize(z1), F.normalize(z2)
+            positive = (z1 * z2).sum(1) / self.tau
+            forward, backward = self._inter_view(z1, z2, positive, exclude)
+            loss = self._direction(z1, forward, exclude) - positive
+            if self.symmetric:
+                loss = (loss + self._direction(z2, backward, exclude) - positive) / 2
+            return loss.mean()
+
+    def _inter_view(
+        self, z1: Tensor, z2: Tensor, positive: Tensor, exclude: Exclude | None
+    ) -> tuple[Tensor, Tensor]:
+        """Log-sum over the other view for anchors of view 1 and of view 2."""
+        plain = self.weight is None and exclude is None and not self.decoupled
+        # The positive lies on the diagonal: it is summed in place when it is like any other pair.
+        hidden = None if plain else _with_diagonal(exclude)
+        rows = partial(
+            negative_logsumexp,
+            tau=self.tau,
+            log_weight=self.weight,
+            exclude=hidden,
+            impl=self.impl,
+        )
+        alike = (self.weight is None or self.weight.symmetric) and (
+            hidden is None or hidden.symmetric
+        )
+        if self.symmetric and alike:
+            forward, backward = two_sided_logsumexp(
+                z1, z2, tau=self.tau, log_weight=self.weight, exclude=hidden, impl=self.impl
+            )
+        else:
+            forward = rows(z1, z2)
+            backward = rows(z2, z1) if self.symmetric else forward
+        if plain or self.decoupled:
+            return forward, backward
+        return torch.logaddexp(forward, positive), torch.logaddexp(backward, positive)
+
+    def _direction(self, anchors: Tensor, inter: Tensor, exclude: Exclude | None) -> Tensor:
+        """Log of the whole denominator for anchors of one view."""
+        if not self.intra_view:
+            return inter
+        intra = negative_logsumexp(
+            anchors,
+            anchors,
+            tau=self.tau,
+            log_weight=self.weight,
+            exclude=_with_diagonal(exclude),
+            impl=self.impl,
+        )
+        return torch.logaddexp(inter, intra)
+
+    def extra_repr(self) -> str:
+        """Settings shown by ``print``."""
+        return (
+            f"tau={self.tau}, intra_view={self.intra_view}, symmetric={self.symmetric}, "
+            f"decoupled={self.decoupled}"
+        )
+
+
+def _with_diagonal(exclude: Exclude | None) -> Exclude:
+    own = Exclude.diagonal()
+    return own if exclude is None else own | exclude

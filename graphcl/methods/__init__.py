@@ -1,0 +1,28 @@
+"""Methods: an encoder, its views and its loss in one module, usable in anyone's loop."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphcl.methods.bgrl import BGRL
+    from graphcl.methods.dgi import DGI
+    from graphcl.methods.gca import GCA
+    from graphcl.methods.grace import GRACE
+    from graphcl.methods.method import GraphMethod
+
+__all__ = ["BGRL", "DGI", "GCA", "GRACE", "GraphMethod"]
+
+_HOMES = {
+    "BGRL": "graphcl.methods.bgrl",
+    "DGI": "graphcl.methods.dgi",
+    "GCA": "graphcl.methods.gca",
+    "GRACE": "graphcl.methods.grace",
+    "GraphMethod": "graphcl.methods.method",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: encoders need torch_geometric.
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

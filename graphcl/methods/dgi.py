@@ -1,0 +1,58 @@
+"""DGI: nodes against a summary of their graph."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from graphcl.encoders.message_passing import encoder as make_encoder
+from graphcl.losses.infomax import discriminator_loss
+from graphcl.methods.method import GraphMethod
+
+
+class DGI(GraphMethod):
+    """Deep Graph Infomax (Velickovic et al., 2019, arXiv 1809.10341).
+
+    A bilinear discriminator tells node embeddings of the graph from those of the same graph with
+    shuffled feature rows, given the sigmoid of the mean embedding.
+
+    Args:
+        in_channels: F.
+        hidden: width D of the embeddings.
+        activation: of the encoder.
+        encoder: ``gcn``, ``gat``, ``sage`` (one layer), or a module mapping (x, edge_index) to
+            (N, hidden).
+    """
+
+    paper: ClassVar[str] = "DGI, Velickovic et al., 2019, arXiv 1809.10341"
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: int = 512,
+        *,
+        activation: str = "prelu",
+        encoder: str | nn.Module = "gcn",
+    ) -> None:
+        super().__init__()
+        self.encoder = (
+            make_encoder(encoder, in_channels, [hidden], activation=activation)
+            if isinstance(encoder, str)
+            else encoder
+        )
+        self.bilinear = nn.Parameter(torch.empty(hidden, hidden))
+        nn.init.xavier_uniform_(self.bilinear)
+
+    def encode(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """See :meth:`GraphMethod.encode`."""
+        z: Tensor = self.encoder(x, edge_index)
+        return z
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """See :meth:`GraphMethod.forward`."""
+        shuffled = x[torch.randperm(x.shape[0], device=x.device)]
+        positive, negative = self.encode(x, edge_index), self.encode(shuffled, edge_index)
+        direction = self.bilinear @ positive.mean(0).sigmoid()
+        return discriminator_loss(positive @ direction, negative @ direction)

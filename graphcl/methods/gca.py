@@ -1,0 +1,71 @@
+"""GCA: GRACE whose views spare what is central."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from graphcl.methods.grace import GRACE
+from graphcl.views.adaptive import edge_drop_probabilities, feature_mask_probabilities
+from graphcl.views.centrality import centrality
+from graphcl.views.edges import drop_edges
+from graphcl.views.features import mask_features
+
+
+class GCA(GRACE):
+    """GCA (Zhu et al., 2021, arXiv 2010.14945): adaptive corruption by node centrality.
+
+    Edges into central nodes and features of central nodes are dropped less often; the rest is
+    :class:`GRACE`, whose arguments it takes as well.
+
+    Args:
+        in_channels: F.
+        hidden: width of the embeddings.
+        scheme: ``degree``, ``pagerank`` or ``eigenvector`` centrality.
+        threshold: largest probability of dropping an edge or masking a feature.
+        **options: as in :class:`GRACE`.
+    """
+
+    paper: ClassVar[str] = "GCA, Zhu et al., 2021, arXiv 2010.14945"
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: int = 128,
+        *,
+        scheme: str = "degree",
+        threshold: float = 0.7,
+        **options: Any,
+    ) -> None:
+        super().__init__(in_channels, hidden, **options)
+        self.scheme, self.threshold = scheme, threshold
+        self._graph: tuple[Tensor, Tensor] | None = None
+        self._probabilities: list[tuple[Tensor, Tensor]] = []
+
+    def view(self, x: Tensor, edge_index: Tensor, which: int) -> tuple[Tensor, Tensor]:
+        """Draw view ``which`` with the probabilities of this graph."""
+        edge, feature = self.probabilities(x, edge_index)[which]
+        edges = drop_edges(edge_index, edge, undirected=self.undirected_views)
+        return mask_features(x, feature), edges
+
+    def probabilities(self, x: Tensor, edge_index: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Drop probabilities (E,) and mask probabilities (F,) of both views.
+
+        Computed once for a graph and kept while the same tensors are passed.
+        """
+        if self._graph is None or self._graph[0] is not x or self._graph[1] is not edge_index:
+            importance = centrality(self.scheme, edge_index, x.shape[0])
+            self._probabilities = [
+                (
+                    edge_drop_probabilities(
+                        edge_index, importance, drop, threshold=self.threshold
+                    ).to(x.device),
+                    feature_mask_probabilities(x, importance, mask, threshold=self.threshold).to(
+                        x.device
+                    ),
+                )
+                for drop, mask in zip(self.drop_edge, self.mask_feature, strict=True)
+            ]
+            self._graph = (x, edge_index)
+        return self._probabilities

@@ -1,0 +1,159 @@
+"""What accompanies a run: its loss curve, a progress bar, the best weights and checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from graphcl.train.files import write_csv
+from graphcl.train.module import ContrastiveModule
+
+
+class LossCurve(Callback):
+    """Loss, learning rate and seconds of every epoch; part of the checkpoint."""
+
+    columns = ("epoch", "loss", "lr", "seconds")
+
+    def __init__(self) -> None:
+        self.rows: list[list[float]] = []
+        self._started = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Start the clock of the step."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Note the step."""
+        assert isinstance(pl_module, ContrastiveModule)
+        seconds = time.perf_counter() - self._started
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.rows.append([trainer.global_step - 1, pl_module.last_loss, rate, seconds])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The curve so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue a curve."""
+        self.rows = [list(row) for row in state_dict["rows"]]
+
+    def write(self, path: Path) -> None:
+        """Write ``curves.csv``."""
+        write_csv(path, self.columns, [[int(row[0]), *row[1:]] for row in self.rows])
+
+
+class EpochProgress(Callback):
+    """One bar over all epochs, with the loss, the time passed and the time left."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self._bar: Progress | None = None
+        self._next = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the bar, at the epoch a continued run starts from."""
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            auto_refresh=False,
+        )
+        self._bar.add_task(
+            self.label, total=trainer.max_epochs, completed=trainer.current_epoch, loss=math.nan
+        )
+        self._bar.start()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Move the bar, at most ten times a second."""
+        assert isinstance(pl_module, ContrastiveModule)
+        now = time.monotonic()
+        if self._bar is None or now < self._next:
+            return
+        self._next = now + 0.1
+        self._show(trainer, pl_module)
+
+    def _show(self, trainer: Trainer, pl_module: ContrastiveModule) -> None:
+        if self._bar is not None:
+            task = self._bar.tasks[0].id
+            self._bar.update(task, completed=trainer.global_step, loss=pl_module.last_loss)
+            self._bar.refresh()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the bar at its last state."""
+        assert isinstance(pl_module, ContrastiveModule)
+        self._show(trainer, pl_module)
+        self.close()
+
+    def on_exception(self, *_: Any) -> None:
+        """Give the terminal back."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop drawing."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+class BestWeights(Callback):
+    """Keep, in memory and in checkpoints, the weights that gave the lowest training loss.
+
+    The loss of a step belongs to the weights before its update.
+    """
+
+    def __init__(self) -> None:
+        self.loss = math.inf
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any
+    ) -> None:
+        """Copy the weights when their loss is the lowest so far."""
+        assert isinstance(pl_module, ContrastiveModule)
+        if pl_module.last_loss < self.loss:
+            self.loss = pl_module.last_loss
+            self.weights = {k: v.clone() for k, v in pl_module.method.state_dict().items()}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the best weights back."""
+        assert isinstance(pl_module, ContrastiveModule)
+        if self.weights:
+            pl_module.method.load_state_dict(self.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best weights so far."""
+        return {"loss": self.loss, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue a search."""
+        self.loss, self.weights = state_dict["loss"], state_dict["weights"]
+
+
+class RollingCheckpoint(Callback):
+    """Save ``checkpoint.ckpt`` at the end of an epoch, at most every ``seconds``."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        self.path, self.seconds = path, seconds
+        self._saved = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save when it is time."""
+        if time.monotonic() - self._saved >= self.seconds:
+            trainer.save_checkpoint(self.path)
+            self._saved = time.monotonic()

@@ -1,0 +1,126 @@
+"""Evaluation of the embeddings that a run directory holds."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphcl.data import load_dataset
+from graphcl.probes import cluster_nodes, linear_probe, link_probe, make_split
+from graphcl.train.environment import environment
+from graphcl.train.experiment import CLASSIFICATION, link_values, spread, training_graph
+from graphcl.train.files import read_json, write_json
+
+TASKS = ("classify", "cluster", "links")
+
+
+def evaluate_run(
+    run: str | os.PathLike[str],
+    task: str = "classify",
+    *,
+    root: str | os.PathLike[str] | None = None,
+    protocol: str | None = None,
+    classifier: str = "logistic",
+    oracle: bool = False,
+) -> dict[str, Any]:
+    """Evaluate every seed of a run and write ``metrics-<task>.json`` into it.
+
+    Args:
+        run: a run directory of :func:`~graphcl.train.run_experiment`.
+        task: ``classify`` (linear probe), ``cluster`` (k-means) or ``links`` (held-out links).
+        root: where raw data lie.
+        protocol: for ``classify``; default the run's own.
+        classifier: for ``classify``, see :func:`~graphcl.probes.linear_probe`.
+        oracle: for ``cluster``: pick the restart by the labels, and say so.
+
+    Returns:
+        What the file holds, in the form of ``metrics.json``.
+
+    Raises:
+        ValueError: not a finished run, unknown task, no labels, or no held-out links.
+    """
+    folder = Path(run)
+    if not (folder / "metrics.json").exists():
+        raise ValueError(
+            f"{folder} holds no finished run (metrics.json is missing); run or continue it with: "
+            "graphcl train"
+        )
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}; choose from {', '.join(TASKS)}")
+    config = read_json(folder / "config.json")
+    protocol = protocol or config["protocol"]
+    data = load_dataset(config["dataset"], root)
+    started = time.perf_counter()
+    values: list[dict[str, float]] = []
+    selection = ""
+    for seed in config["seeds"]:
+        with np.load(folder / f"seed-{seed}" / "embeddings.npz") as arrays:
+            embeddings = torch.from_numpy(arrays["embeddings"])
+        if task == "classify":
+            one, selection = _classify(embeddings, data, protocol, seed, classifier)
+        elif task == "cluster":
+            one, selection = _cluster(embeddings, data, seed, oracle)
+        else:
+            one, selection = _links(embeddings, data, config, seed)
+        values.append(one)
+    metrics = {
+        "dataset": config["dataset"],
+        "method": config["method"],
+        "task": task,
+        "protocol": protocol if task == "classify" else None,
+        "seeds": config["seeds"],
+        "metrics": {name: spread([one[name] for one in values]) for name in values[0]},
+        "selection": selection,
+        "seconds": {"evaluate": (time.perf_counter() - started) / len(values)},
+        "environment": environment(),
+    }
+    write_json(folder / f"metrics-{task}.json", metrics)
+    return metrics
+
+
+def _labels(data: Data) -> Tensor:
+    if data.y is None:
+        raise ValueError("the dataset has no labels; only --task links can be evaluated")
+    labels: Tensor = data.y
+    return labels
+
+
+def _classify(
+    embeddings: Tensor, data: Data, protocol: str | None, seed: int, classifier: str
+) -> tuple[dict[str, float], str]:
+    labels = _labels(data)
+    if protocol is None:
+        raise ValueError("give a --protocol: the run has none")
+    split = make_split(data, protocol, seed=seed)
+    probe = linear_probe(embeddings, labels, split, classifier=classifier, seed=seed)
+    return {name: float(getattr(probe, name)) for name in CLASSIFICATION}, probe.selection
+
+
+def _cluster(
+    embeddings: Tensor, data: Data, seed: int, oracle: bool
+) -> tuple[dict[str, float], str]:
+    found = cluster_nodes(embeddings, _labels(data), seed=seed, oracle=oracle)
+    return {
+        name: float(getattr(found, name)) for name in ("accuracy", "nmi", "ari", "macro_f1")
+    }, found.selection
+
+
+def _links(
+    embeddings: Tensor, data: Data, config: Mapping[str, Any], seed: int
+) -> tuple[dict[str, float], str]:
+    links = training_graph(data, config, seed)[1]
+    if links is None:
+        raise ValueError(
+            "this run was trained on all edges, so that testing links on it would leak; train with "
+            "--hold-out-links 0.1"
+        )
+    found = link_probe(embeddings, links, seed=seed)
+    return link_values(found), found.selection

@@ -1,0 +1,187 @@
+"""One training run of one method on one graph, interruptible and resumable."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import lightning
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import EarlyStopping
+from torch.utils.data import DataLoader
+from torch_geometric.data import Data
+
+from graphcl.methods.method import GraphMethod
+from graphcl.train.callbacks import BestWeights, EpochProgress, LossCurve, RollingCheckpoint
+from graphcl.train.files import replacing
+from graphcl.train.module import ContrastiveModule
+from graphcl.train.recipes import TrainingOptions
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run leaves behind beside the trained method.
+
+    Args:
+        losses: training loss of every epoch.
+        seconds: time in training steps, interrupted parts included.
+        epoch_seconds: median time of a step.
+        peak_memory_bytes: peak of the process (CPU) or of allocations on the device (CUDA).
+        resumed_from: epoch from which a checkpoint was continued, 0 for a fresh run.
+    """
+
+    losses: list[float]
+    seconds: float
+    epoch_seconds: float
+    peak_memory_bytes: int
+    resumed_from: int
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint completely before it replaces the last one."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """See :class:`lightning.fabric.plugins.CheckpointIO`."""
+        with replacing(path) as file:
+            torch.save(checkpoint, file)
+
+
+def fit(
+    method: GraphMethod,
+    data: Data,
+    options: TrainingOptions,
+    *,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    precision: str = "32-true",
+    progress: bool = True,
+    tensorboard: bool = False,
+    checkpoint_seconds: float = 10.0,
+    label: str = "training",
+) -> FitResult:
+    """Train ``method`` in place on the full graph with Lightning.
+
+    With ``folder``, the run saves ``checkpoint.ckpt`` while it goes on and writes ``curves.csv`` at
+    the end; a call with the same arguments after an interruption continues from the checkpoint and
+    ends with the same weights as an uninterrupted run on the same machine.
+
+    Args:
+        method: the method to train.
+        data: graph with ``x`` (N, F) and ``edge_index`` (2, E).
+        options: optimiser, schedule and number of epochs.
+        seed: of the views.
+        folder: where checkpoints and curves go; nothing is written without it.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        precision: of Lightning, such as ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        progress: show a progress bar.
+        tensorboard: also log to ``folder/tensorboard``; needs the package tensorboard.
+        checkpoint_seconds: least time between two checkpoints.
+        label: name on the progress bar.
+
+    Raises:
+        ValueError: the graph has no features, or the device is not known.
+        FloatingPointError: the loss is not finite.
+    """
+    if data.x is None:
+        raise ValueError("the graph has no node features x; methods on nodes need them")
+    accelerator, devices = _device(device)
+    target = torch.device("cpu" if accelerator == "cpu" else f"cuda:{devices[0]}")
+    graph = Data(x=data.x, edge_index=data.edge_index).to(target)
+    module = ContrastiveModule(method, options, seed)
+    curve = LossCurve()
+    callbacks: list[Any] = [curve]
+    if options.patience:
+        callbacks += [
+            BestWeights(),
+            EarlyStopping(
+                "loss", patience=options.patience, check_on_train_epoch_end=True, verbose=False
+            ),
+        ]
+    if progress:
+        callbacks.append(EpochProgress(label))
+    path = None if folder is None else Path(folder)
+    if path is not None:
+        path.mkdir(parents=True, exist_ok=True)
+        callbacks.append(RollingCheckpoint(path / "checkpoint.ckpt", checkpoint_seconds))
+    if target.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(target)
+    with warnings.catch_warnings():
+        # One full graph per epoch: worker processes and the loader's length do not matter.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*number of training batches.*")
+        trainer = lightning.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            precision=precision,  # type: ignore[arg-type]
+            max_epochs=options.epochs,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            logger=_tensorboard(path) if tensorboard else False,
+            log_every_n_steps=1,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        saved = None if path is None else path / "checkpoint.ckpt"
+        resume = saved if saved is not None and saved.exists() else None
+        trainer.fit(
+            module,
+            DataLoader([graph], batch_size=None),  # type: ignore[arg-type]
+            ckpt_path=resume,
+            weights_only=True,
+        )
+    method.to(target)
+    if path is not None and saved is not None:
+        trainer.save_checkpoint(saved)
+        curve.write(path / "curves.csv")
+    seconds = [row[3] for row in curve.rows]
+    return FitResult(
+        losses=[row[1] for row in curve.rows],
+        seconds=sum(seconds),
+        epoch_seconds=median(seconds),
+        peak_memory_bytes=peak_memory(target),
+        resumed_from=module.started_at,
+    )
+
+
+def peak_memory(device: torch.device) -> int:
+    """Peak bytes allocated on a CUDA device, or of the whole process on the CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _device(name: str) -> tuple[str, list[int] | int]:
+    kind, _, index = name.partition(":")
+    if kind == "auto":
+        return ("cuda", [0]) if torch.cuda.is_available() else ("cpu", 1)
+    if kind == "cpu":
+        return "cpu", 1
+    if kind == "cuda":
+        number = int(index or 0)
+        if number >= torch.cuda.device_count():
+            raise ValueError(
+                f"device {name!r} was asked for, but this machine has "
+                f"{torch.cuda.device_count()} CUDA devices; use --device cpu"
+            )
+        return "cuda", [number]
+    raise ValueError(f"unknown device {name!r}; choose from auto, cpu, cuda, cuda:N")
+
+
+def _tensorboard(folder: Path | None) -> Any:
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    if folder is None:
+        raise ValueError("tensorboard=True needs a folder to write to")
+    return TensorBoardLogger(folder, name="tensorboard", version="")
