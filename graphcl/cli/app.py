@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+
+if TYPE_CHECKING:
+    from graphcl.train.recipes import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,7 +57,10 @@ def datasets() -> None:
     """
     from graphcl.data import dataset_info, dataset_names
 
-    table = Table("name", "nodes", "edges", "features", "classes", "protocols", "files")
+    table = Table(
+        Column("name", no_wrap=True),
+        *("nodes", "edges", "features", "classes", "protocols", "raw files"),
+    )
     for name in dataset_names():
         info = dataset_info(name)
         table.add_row(
@@ -63,7 +70,7 @@ def datasets() -> None:
             str(info.features or "-"),
             str(info.classes or "-"),
             " ".join(info.protocols) or "-",
-            "under --root" if info.needs_files else "built in",
+            "yes" if info.needs_files else "no",
         )
     console.print(table)
 
@@ -81,17 +88,27 @@ def methods(
     if method is None:
         table = Table("method", "paper", "datasets with own settings")
         for name in method_names():
-            own = [dataset for dataset in recipe(name) if dataset != "default"]
-            table.add_row(name, method_class(name).paper, " ".join(own) or "-")
+            recipes = [dataset for dataset in recipe(name) if dataset != "default"]
+            table.add_row(name, method_class(name).paper, " ".join(recipes) or "-")
         console.print(table)
         return
-    sections = list(recipe(method))
-    settings = [settings_for(method, section).as_dict() for section in sections]
-    table = Table("setting", *sections, title=method)
-    for group in ("model", "training"):
-        for key in dict.fromkeys(key for one in settings for key in one[group]):
-            table.add_row(key, *(str(one[group].get(key, "-")) for one in settings))
+    default = _flat(settings_for(method, "default"))
+    table = Table("setting", "default", title=f"{method} on a dataset without a recipe")
+    for key, value in default.items():
+        table.add_row(key, str(value))
     console.print(table)
+    table = Table(Column("dataset", no_wrap=True), "differs from the default by")
+    for section in recipe(method):
+        own = _flat(settings_for(method, section))
+        changes = [f"{k}={v}" for k, v in own.items() if default.get(k) != v]
+        if changes:
+            table.add_row(section, ", ".join(changes))
+    if table.row_count:
+        console.print(table)
+
+
+def _flat(settings: Settings) -> dict[str, object]:
+    return {**settings.model, **asdict(settings.training)}
 
 
 @app.command()
@@ -109,9 +126,7 @@ def train(
         str, typer.Option(help="Classifier of the linear probe: logistic or adam.")
     ] = "logistic",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")
-    ] = "32-true",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
     hold_out_links: Annotated[
         float,
         typer.Option(

@@ -15,7 +15,9 @@ def show_metrics(console: Console, metrics: Mapping[str, Any]) -> None:
     title = f"{metrics['method']} on {metrics['dataset']}"
     if metrics.get("protocol"):
         title += f", protocol {metrics['protocol']}"
-    caption = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}, selected by {metrics['selection']}"
+    caption = (
+        f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}, selected by {metrics['selection']}"
+    )
     table = Table("metric", "mean", "std", title=title, caption=caption)
     for name, values in metrics["metrics"].items():
         table.add_row(name, f"{100 * values['mean']:.2f} %", f"{100 * values['std']:.2f}")

@@ -21,9 +21,9 @@ from graphcl.views.features import mask_features
 class BGRL(GraphMethod):
     """BGRL (Thakoor et al., 2022, arXiv 2102.06514).
 
-    An online encoder predicts, through an MLP, what a slowly moving copy of itself says of the other
-    view. The copy's parameters and buffers follow the online encoder's after every step with a
-    momentum that rises from ``momentum`` to 1 on a cosine. O(N D) memory.
+    An online encoder predicts, through an MLP, what a slowly moving copy of itself says of the
+    other view. The copy's parameters follow the online encoder's after every step with a momentum
+    that rises from ``momentum`` to 1 on a cosine; its buffers are copied. O(N D) memory.
 
     Args:
         in_channels: F.
@@ -57,8 +57,6 @@ class BGRL(GraphMethod):
             in_channels, list(channels), activation=activation, norm="batch"
         )
         self.target = copy.deepcopy(self.encoder).requires_grad_(False)
-        if hasattr(self.target, "reset_parameters"):
-            self.target.reset_parameters()  # the release starts the target from its own draw
         self.predictor = MLPPredictor(channels[-1], predictor)
         self.loss = BootstrapLoss()
         self.momentum = momentum
@@ -91,5 +89,6 @@ class BGRL(GraphMethod):
         momentum = self.momentum_at(step, total)
         for target, online in zip(self.target.parameters(), self.encoder.parameters(), strict=True):
             target.lerp_(online, 1 - momentum)
-        for target, online in zip(self.target.buffers(), self.encoder.buffers(), strict=True):
-            target.copy_(online)
+        buffers = zip(self.target.buffers(), self.encoder.buffers(), strict=True)
+        for target_buffer, online_buffer in buffers:
+            target_buffer.copy_(online_buffer)

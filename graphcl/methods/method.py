@@ -52,5 +52,5 @@ class GraphMethod(nn.Module, ABC):
         finally:
             self.train(training)
 
-    def after_step(self, step: int, total: int) -> None:  # noqa: B027 - optional hook
+    def after_step(self, step: int, total: int) -> None:
         """Called after optimiser step ``step`` (from 0) of ``total``; moving targets go here."""

@@ -130,9 +130,9 @@ def link_probe(
 ) -> LinkResult:
     """Score held-out links from frozen embeddings.
 
-    The embeddings must come from an encoder that saw ``link_split.train_edge_index`` only, in training
-    and in the pass that computed them: one that saw the full graph has seen the answers, and
-    nothing here can tell.
+    The embeddings must come from an encoder that saw ``link_split.train_edge_index`` only,
+    in training and in the pass that computed them: one that saw the full graph has seen the
+    answers, and nothing here can tell.
 
     - ``score="hadamard"``: logistic regression on the products ``z_u * z_v``, each column scaled by
       its training mean and deviation, with C from 2^-10 to 2^10 in factors of 4 by validation AUC

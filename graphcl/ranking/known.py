@@ -13,10 +13,10 @@ _LARGEST = 2**63 - 1
 
 
 class Answers(NamedTuple):
-    """Known answers of B queries: those of query i are ``index[ptr[i]:ptr[i + 1]]``, ascending."""
+    """Known answers of B queries: those of query i are ``ids[ptr[i]:ptr[i + 1]]``, ascending."""
 
     ptr: Tensor
-    index: Tensor
+    ids: Tensor
 
 
 class KnownTriples:
@@ -37,7 +37,7 @@ class KnownTriples:
     Example:
         >>> import torch
         >>> known = KnownTriples(torch.tensor([[0, 0, 1], [0, 0, 2], [2, 0, 1]]))
-        >>> known.tails(torch.tensor([0]), torch.tensor([0])).index
+        >>> known.tails(torch.tensor([0]), torch.tensor([0])).ids
         tensor([1, 2])
         >>> known.contains(torch.tensor([[2, 0, 1], [1, 0, 2]]))
         tensor([ True, False])
@@ -212,17 +212,19 @@ def _search(sorted_keys: Tensor, keys: Tensor, sane: Tensor) -> tuple[Tensor, Te
 
 
 def _exclude(answers: Answers, keep: Tensor | None) -> Exclude:
-    ptr, index = answers
+    ptr, ids = answers
     if keep is not None:
         count = len(ptr) - 1
         if keep.shape != (count,):
-            raise ValueError(f"keep must hold one id per query, ({count},), got {tuple(keep.shape)}")
+            raise ValueError(
+                f"keep must hold one id per query, ({count},), got {tuple(keep.shape)}"
+            )
         row = torch.arange(count, device=ptr.device).repeat_interleave(ptr.diff())
-        stays = index != keep[row]
-        kept = torch.zeros(len(index) + 1, dtype=torch.int64, device=ptr.device)
+        stays = ids != keep[row]
+        kept = torch.zeros(len(ids) + 1, dtype=torch.int64, device=ptr.device)
         torch.cumsum(stays, 0, out=kept[1:])
-        ptr, index = kept[ptr], index[stays]
-    return Exclude.csr(ptr, index)
+        ptr, ids = kept[ptr], ids[stays]
+    return Exclude.csr(ptr, ids)
 
 
 def _is_integer(ids: Tensor) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from graphcl.methods.method import GraphMethod
 from graphcl.train.files import write_csv
 from graphcl.train.module import ContrastiveModule
 
@@ -29,18 +31,18 @@ class LossCurve(Callback):
 
     def __init__(self) -> None:
         self.rows: list[list[float]] = []
-        self._started = 0.0
+        self._started = self._rate = 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Start the clock of the step."""
+        """Start the clock of the step, and note its learning rate before a schedule moves on."""
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Note the step."""
         assert isinstance(pl_module, ContrastiveModule)
         seconds = time.perf_counter() - self._started
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.rows.append([trainer.global_step - 1, pl_module.last_loss, rate, seconds])
+        self.rows.append([trainer.global_step - 1, pl_module.last_loss, self._rate, seconds])
 
     def state_dict(self) -> dict[str, Any]:
         """The curve so far."""
@@ -130,11 +132,10 @@ class BestWeights(Callback):
             self.loss = pl_module.last_loss
             self.weights = {k: v.clone() for k, v in pl_module.method.state_dict().items()}
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def restore(self, method: GraphMethod) -> None:
         """Put the best weights back."""
-        assert isinstance(pl_module, ContrastiveModule)
         if self.weights:
-            pl_module.method.load_state_dict(self.weights)
+            method.load_state_dict(self.weights)
 
     def state_dict(self) -> dict[str, Any]:
         """The best weights so far."""
@@ -145,8 +146,23 @@ class BestWeights(Callback):
         self.loss, self.weights = state_dict["loss"], state_dict["weights"]
 
 
-class RollingCheckpoint(Callback):
-    """Save ``checkpoint.ckpt`` at the end of an epoch, at most every ``seconds``."""
+class Patience(EarlyStopping):
+    """Stop after so many epochs without a lower training loss, once and for all."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__("loss", patience=epochs, check_on_train_epoch_end=True, verbose=False)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Train no further when the run being continued had already lost its patience."""
+        trainer.should_stop = self.wait_count >= self.patience
+
+
+class RollingCheckpoint(Checkpoint):
+    """Save ``checkpoint.ckpt`` at the end of an epoch, at most every ``seconds``.
+
+    A ``Checkpoint``, because Lightning runs those after all other callbacks: what is saved includes
+    their state at the end of the same epoch.
+    """
 
     def __init__(self, path: Path, seconds: float) -> None:
         self.path, self.seconds = path, seconds
@@ -155,5 +171,5 @@ class RollingCheckpoint(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save when it is time."""
         if time.monotonic() - self._saved >= self.seconds:
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             self._saved = time.monotonic()

@@ -26,7 +26,7 @@ def evaluate_run(
     run: str | os.PathLike[str],
     task: str = "classify",
     *,
-    root: str | os.PathLike[str] | None = None,
+    root: str | Path | None = None,
     protocol: str | None = None,
     classifier: str = "logistic",
     oracle: bool = False,

@@ -35,7 +35,7 @@ def run_experiment(
     method: str,
     out: str | os.PathLike[str],
     *,
-    root: str | os.PathLike[str] | None = None,
+    root: str | Path | None = None,
     seeds: Sequence[int] = (0,),
     protocol: str | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -63,8 +63,11 @@ def run_experiment(
         classifier: of :func:`~graphcl.probes.linear_probe`.
         held_out_links: share of edges kept from training as test links (half as many again as
             validation links), for an honest link probe; 0 trains on the whole graph.
-        device: see :func:`~graphcl.train.fit`, as ``precision``, ``progress``, ``tensorboard`` and
-            ``checkpoint_seconds``.
+        device: see :func:`~graphcl.train.fit`.
+        precision: see :func:`~graphcl.train.fit`.
+        progress: show progress bars.
+        tensorboard: also write TensorBoard logs.
+        checkpoint_seconds: least time between two checkpoints.
 
     Raises:
         ValueError: unknown names or settings, or a run directory of another experiment.
@@ -149,9 +152,7 @@ def _one_seed(
     values: dict[str, float] = {}
     if config["protocol"] is not None:
         split = make_split(data, config["protocol"], seed=seed)
-        probe = linear_probe(
-            embeddings, data.y, split, classifier=config["classifier"], seed=seed
-        )
+        probe = linear_probe(embeddings, data.y, split, classifier=config["classifier"], seed=seed)
         values = {name: float(getattr(probe, name)) for name in CLASSIFICATION}
         values["validation_accuracy"] = float(probe.validation_accuracy)
         result |= {"selection": probe.selection, "selected": dict(probe.selected)}

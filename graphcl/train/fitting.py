@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import resource
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -14,12 +17,17 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import EarlyStopping
 from torch.utils.data import DataLoader
 from torch_geometric.data import Data
 
 from graphcl.methods.method import GraphMethod
-from graphcl.train.callbacks import BestWeights, EpochProgress, LossCurve, RollingCheckpoint
+from graphcl.train.callbacks import (
+    BestWeights,
+    EpochProgress,
+    LossCurve,
+    Patience,
+    RollingCheckpoint,
+)
 from graphcl.train.files import replacing
 from graphcl.train.module import ContrastiveModule
 from graphcl.train.recipes import TrainingOptions
@@ -95,18 +103,14 @@ def fit(
     if data.x is None:
         raise ValueError("the graph has no node features x; methods on nodes need them")
     accelerator, devices = _device(device)
-    target = torch.device("cpu" if accelerator == "cpu" else f"cuda:{devices[0]}")
+    target = torch.device(f"cuda:{devices[0]}" if isinstance(devices, list) else "cpu")
     graph = Data(x=data.x, edge_index=data.edge_index).to(target)
     module = ContrastiveModule(method, options, seed)
     curve = LossCurve()
+    best = BestWeights()
     callbacks: list[Any] = [curve]
     if options.patience:
-        callbacks += [
-            BestWeights(),
-            EarlyStopping(
-                "loss", patience=options.patience, check_on_train_epoch_end=True, verbose=False
-            ),
-        ]
+        callbacks += [best, Patience(options.patience)]
     if progress:
         callbacks.append(EpochProgress(label))
     path = None if folder is None else Path(folder)
@@ -115,10 +119,7 @@ def fit(
         callbacks.append(RollingCheckpoint(path / "checkpoint.ckpt", checkpoint_seconds))
     if target.type == "cuda":
         torch.cuda.reset_peak_memory_stats(target)
-    with warnings.catch_warnings():
-        # One full graph per epoch: worker processes and the loader's length do not matter.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*number of training batches.*")
+    with _quiet():
         trainer = lightning.Trainer(
             accelerator=accelerator,
             devices=devices,
@@ -128,7 +129,7 @@ def fit(
             plugins=[AtomicCheckpointIO()],
             logger=_tensorboard(path) if tensorboard else False,
             log_every_n_steps=1,
-            enable_checkpointing=False,
+            enable_checkpointing=path is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
@@ -141,8 +142,9 @@ def fit(
             weights_only=True,
         )
     method.to(target)
+    best.restore(method)
     if path is not None and saved is not None:
-        trainer.save_checkpoint(saved)
+        trainer.save_checkpoint(saved, weights_only=False)
         curve.write(path / "curves.csv")
     seconds = [row[3] for row in curve.rows]
     return FitResult(
@@ -152,6 +154,27 @@ def fit(
         peak_memory_bytes=peak_memory(target),
         resumed_from=module.started_at,
     )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's notes and its advice for loaders of many batches from the terminal."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for message in (
+                ".*does not have many workers.*",
+                ".*number of training batches.*",
+                ".*LeafSpec.*",
+                ".*GPU available but not used.*",
+                ".*Checkpoint directory.*",
+            ):
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def peak_memory(device: torch.device) -> int:
@@ -169,8 +192,8 @@ def _device(name: str) -> tuple[str, list[int] | int]:
     if kind == "cpu":
         return "cpu", 1
     if kind == "cuda":
-        number = int(index or 0)
-        if number >= torch.cuda.device_count():
+        number = int(index) if index.isdecimal() else 0
+        if index not in ("", str(number)) or number >= torch.cuda.device_count():
             raise ValueError(
                 f"device {name!r} was asked for, but this machine has "
                 f"{torch.cuda.device_count()} CUDA devices; use --device cpu"

@@ -40,9 +40,9 @@ class ContrastiveModule(lightning.LightningModule):
         self.last_loss = math.nan
         self.started_at = 0
 
-    def on_train_start(self) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note the epoch a continued run starts from."""
-        self.started_at = self.global_step
+        self.started_at = checkpoint["global_step"]
 
     def on_train_batch_start(self, batch: Data, batch_idx: int) -> None:
         """Give the step its own random stream."""

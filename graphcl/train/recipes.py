@@ -110,9 +110,7 @@ def recipe(method: str) -> dict[str, dict[str, Any]]:
     return tomllib.loads(text)
 
 
-def settings_for(
-    method: str, dataset: str, overrides: Mapping[str, Any] | None = None
-) -> Settings:
+def settings_for(method: str, dataset: str, overrides: Mapping[str, Any] | None = None) -> Settings:
     """The recipe of a method for a dataset, with overrides on top.
 
     Args:
@@ -132,8 +130,8 @@ def settings_for(
     for key, value in (overrides or {}).items():
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{name} has no setting {key!r}{hint} Known: {', '.join(known)}")
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(f"{name} has no setting {key!r}{hint}. Known: {', '.join(known)}")
         values[key] = value
     # A shorter budget keeps its share of warm-up.
     if "warmup" not in (overrides or {}) and values.get("warmup", 0) >= values["epochs"]:
@@ -166,9 +164,10 @@ def _model_keys(cls: type[GraphMethod]) -> list[str]:
     """Keywords of the constructor and of those parents it passes its options on to."""
     keys: list[str] = []
     for owner in cls.__mro__:
-        if "__init__" not in vars(owner):
+        constructor = vars(owner).get("__init__")
+        if constructor is None:
             continue
-        parameters = inspect.signature(owner.__init__).parameters
+        parameters = inspect.signature(constructor).parameters
         keys += [
             p.name
             for p in parameters.values()

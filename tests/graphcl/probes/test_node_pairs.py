@@ -42,13 +42,13 @@ def test_all_non_edges_of_a_graph_are_found():
     edge_index = torch.tensor(sorted(edges)).T
     pairs = sample_non_edges(edge_index, 6, 11, generator=generator())
     assert set(map(tuple, pairs.T.tolist())) == set(combinations(range(6), 2)) - edges
-    with pytest.raises(ValueError, match="12 non-edges asked for.*6 nodes and 4 edges leave 11"):
+    with pytest.raises(ValueError, match=r"12 non-edges asked for.*6 nodes and 4 edges leave 11"):
         sample_non_edges(edge_index, 6, 12, generator=generator())
 
 
 @pytest.mark.parametrize("count", [1, 10])
 def test_non_edges_are_uniform(count):
-    # Density one half; a count of 1 of 105 rejects repeats, a count of 20 permutes.
+    # 52 of 105 pairs are left: a count of 1 draws and rejects repeats, a count of 10 permutes.
     edges = set(list(combinations(range(15), 2))[::2])
     edge_index = torch.tensor(sorted(edges)).T
     rng = generator()

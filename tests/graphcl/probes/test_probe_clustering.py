@@ -127,6 +127,8 @@ def test_labels_choose_the_run_for_the_oracle_alone():
         best = cluster_nodes(z, num_clusters=9, seed=seed, restarts=6)
         if first.inertia > best.inertia * 1.01:
             break
+    else:
+        pytest.fail("no first run is worse than the best of six")
     # The labels are a worse run's clusters: only an oracle would keep that run.
     labels = first.prediction
     honest = cluster_nodes(z, labels, seed=seed, restarts=6)

@@ -94,7 +94,7 @@ def test_public_split_leaves_out_unlabelled_nodes():
 
 
 def test_swapped_planetoid_masks_are_an_error():
-    with pytest.raises(ValueError, match="1000 validation, 500 test.*swapped"):
+    with pytest.raises(ValueError, match=r"1000 validation, 500 test.*swapped"):
         make_split(planetoid(1000, 500), "public")
 
 
@@ -109,6 +109,9 @@ def test_swapped_parts_do_not_verify_against_the_masks():
     swapped = Split("public", good.train, validation=good.test, test=good.validation)
     with pytest.raises(ValueError, match="0 of 90 validation nodes are among the 50"):
         swapped.verify(data)
+    more = torch.cat([good.validation, torch.tensor([300])])
+    with pytest.raises(ValueError, match="50 of 51 validation nodes are among the 50"):
+        Split("public", good.train, more, good.test).verify(data)
     part = Split("public", good.train, good.validation, good.test[:-1])
     with pytest.raises(ValueError, match="89 of 89 test nodes are among the 90"):
         part.verify(data)

@@ -1,0 +1,87 @@
+"""``python -m benchmarks list | run CASE [--json FILE] | report``."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from graphcl.train.environment import environment
+from graphcl.train.files import read_json, write_json
+
+CASES = ("infonce", "lightning_overhead", "accuracy")
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="the cases")
+    commands.add_parser("report", help="tables of the committed results, as Markdown")
+    running = commands.add_parser("run", help="measure one case")
+    cases = running.add_subparsers(dest="case", required=True)
+    for name in CASES:
+        case = _case(name)
+        sub = cases.add_parser(name, help=_line(case))
+        sub.add_argument("--json", type=Path, help="also write the result here")
+        case.arguments(sub)
+    options = parser.parse_args()
+    console = Console()
+    if options.command == "list":
+        for name in CASES:
+            console.print(f"{name:20} {_line(_case(name))}", soft_wrap=True, highlight=False)
+    elif options.command == "report":
+        for path in sorted(RESULTS.glob("*.json")):
+            console.print(markdown(read_json(path)), soft_wrap=True, highlight=False, markup=False)
+    else:
+        result = {"case": options.case, "environment": environment(), **_run(options)}
+        if options.json:
+            write_json(options.json, result)
+        header, rows = _case(options.case).table(result)
+        table = Table(*header)
+        for row in rows:
+            table.add_row(*row)
+        where = result["environment"]
+        console.print(f"{where['processor']}, {where['threads']} threads, torch {where['torch']}")
+        console.print(table)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """A result as a Markdown table with what it was measured on."""
+    case = _case(result["case"])
+    header, rows = case.table(result)
+    where = result["environment"]
+    lines = [
+        f"### {result['case']}: {_line(case)}",
+        "",
+        "| " + " | ".join(header) + " |",
+        "|" + " --- |" * len(header),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+        f"{where['processor']}, {where['threads']} threads, torch {where['torch']}, "
+        f"python {where['python']}, commit {where['commit']}.",
+    ]
+    return "\n".join(lines)
+
+
+def _case(name: str) -> Any:
+    return import_module(f"benchmarks.cases.{name}")
+
+
+def _run(options: argparse.Namespace) -> dict[str, Any]:
+    result: dict[str, Any] = _case(options.case).run(options)
+    return result
+
+
+def _line(case: Any) -> str:
+    text: str = case.__doc__.splitlines()[0]
+    return text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Pictures of a run: loss curves, a 2-d projection, similarity histograms."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+
+from graphcl.train.files import read_json, replacing
+
+_MOST_NODES = 2000
+_PAIRS = 50_000
+
+
+def plot_run(run: str | os.PathLike[str], *, seed: int | None = None) -> list[Path]:
+    """Draw ``loss.png``, ``projection.png`` and ``similarity.png`` into a run directory.
+
+    Args:
+        run: a finished run directory.
+        seed: whose embeddings to draw; default the first seed's.
+
+    Raises:
+        ValueError: not a finished run, or a seed it does not have.
+    """
+    folder = Path(run)
+    if not (folder / "metrics.json").exists():
+        raise ValueError(f"{folder} holds no finished run: metrics.json is missing")
+    metrics = read_json(folder / "metrics.json")
+    seed = metrics["seeds"][0] if seed is None else seed
+    if seed not in metrics["seeds"]:
+        raise ValueError(f"the run has no seed {seed}; it has {metrics['seeds']}")
+    with np.load(folder / f"seed-{seed}" / "embeddings.npz") as arrays:
+        embeddings, labels = arrays["embeddings"], arrays.get("labels")
+    name = f"{metrics['method']} on {metrics['dataset']}"
+    return [
+        _save(_losses(folder / "curves.csv", name), folder / "loss.png"),
+        _save(_projection(embeddings, labels, name), folder / "projection.png"),
+        _save(_similarities(embeddings, labels, name), folder / "similarity.png"),
+    ]
+
+
+def _losses(path: Path, name: str) -> Figure:
+    curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            curves[row["seed"]].append((int(row["epoch"]), float(row["loss"])))
+    figure, axes = plt.subplots(figsize=(6, 4))
+    for seed, points in curves.items():
+        axes.plot(*zip(*points, strict=True), label=f"seed {seed}", linewidth=1)
+    axes.set(xlabel="epoch", ylabel="training loss", title=name)
+    axes.legend()
+    return figure
+
+
+def _projection(embeddings: Any, labels: Any, name: str) -> Figure:
+    """t-SNE of at most ``_MOST_NODES`` nodes, drawn with a fixed seed."""
+    chosen = np.random.default_rng(0).permutation(len(embeddings))[:_MOST_NODES]
+    perplexity = min(30.0, max(1.0, (len(chosen) - 1) / 3))
+    points = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(
+        embeddings[chosen]
+    )
+    figure, axes = plt.subplots(figsize=(6, 6))
+    if labels is None:
+        axes.scatter(points[:, 0], points[:, 1], s=6)
+    else:
+        drawn = axes.scatter(points[:, 0], points[:, 1], c=labels[chosen], cmap="tab20", s=6)
+        axes.legend(*drawn.legend_elements(num=np.unique(labels).tolist()), title="class", fontsize="small")
+    axes.set(xticks=[], yticks=[], title=f"{name}: t-SNE of {len(chosen)} nodes")
+    return figure
+
+
+def _similarities(embeddings: Any, labels: Any, name: str) -> Figure:
+    """Cosines of random pairs of nodes, by whether their classes agree."""
+    random = np.random.default_rng(0)
+    left, right = random.integers(len(embeddings), size=(2, _PAIRS))
+    left, right = left[left != right], right[left != right]
+    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    cosine = (unit[left] * unit[right]).sum(1)
+    figure, axes = plt.subplots(figsize=(6, 4))
+    low, high = float(cosine.min()), float(cosine.max())
+    edges = np.linspace(low, max(high, low + 1e-6), 60).tolist()
+    if labels is None:
+        axes.hist(cosine, edges, density=True)
+    else:
+        same = labels[left] == labels[right]
+        for part, text in ((same, "same class"), (~same, "different classes")):
+            axes.hist(cosine[part], edges, density=True, alpha=0.6, label=text)
+        axes.legend()
+    axes.set(xlabel="cosine similarity", ylabel="density", title=f"{name}: random pairs")
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=120, bbox_inches="tight")
+    plt.close(figure)
+    with replacing(path) as file:
+        file.write(picture.getvalue())
+    return path
