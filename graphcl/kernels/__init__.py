@@ -3,6 +3,7 @@
 from graphcl.kernels.exclusions import Exclude
 from graphcl.kernels.implementation import ImplChoice, explain_impl
 from graphcl.kernels.negatives import negative_logsumexp, two_sided_logsumexp
+from graphcl.kernels.ranks import NonFiniteScores, RankCounts, rank_counts
 from graphcl.kernels.segments import (
     segment_logsumexp,
     segment_max,
@@ -24,10 +25,13 @@ __all__ = [
     "ImplChoice",
     "KeyWeight",
     "LowRankWeight",
+    "NonFiniteScores",
+    "RankCounts",
     "SimilarityWeight",
     "TileWeight",
     "explain_impl",
     "negative_logsumexp",
+    "rank_counts",
     "segment_logsumexp",
     "segment_max",
     "segment_mean",

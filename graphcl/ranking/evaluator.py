@@ -24,9 +24,9 @@ class LinkPredictionEvaluator:
     """Ranks the true head or tail of triples among all others, for any scorer.
 
     Each distinct query is scored once, in chunks over queries and candidates, so that memory is
-    O(batch_size x candidate_chunk) beyond the model. The score of the true answer is read from
-    the very chunk in which its competitors are scored. Filtering leaves out every known true
-    answer except the one that is ranked.
+    O(batch_size x candidate_chunk) beyond the model and the known answers of a batch. Candidates
+    are scored once each, true answers among them, so that both are results of the same
+    arithmetic. Filtering leaves out every known true answer except the one that is ranked.
 
     A scorer with ``queries`` and ``keys`` (:class:`QueryKeyScorer`) takes a fast path through
     :func:`graphcl.kernels.rank_counts`, whose ties and ranks do not depend on rounding.

@@ -9,6 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphcl.kernels.exclusions import Exclude
+from graphcl.kernels.pair_scores import PairTiles
 from graphcl.kernels.rank_fold import RankCounts, count_tile
 from graphcl.kernels.ranks import NonFiniteScores, rank_counts
 
@@ -234,14 +235,26 @@ def test_non_contiguous_inputs_gradients_and_modes():
         assert torch.equal(table(rank_counts(queries, keys, target, score="l2")), expected)
 
 
-def test_lowered_matmul_precision_decides_no_rank():
+@pytest.mark.parametrize(("precision", "bits"), [("high", 13), ("medium", 16)])
+def test_lowered_matmul_precision_decides_no_rank(precision, bits):
     queries, keys, target = problem(20, 90, 16)
     expected = table(rank_counts(queries, keys, target))
     before = torch.get_float32_matmul_precision()
     try:
-        for precision in ("high", "medium"):
-            torch.set_float32_matmul_precision(precision)
-            assert torch.equal(table(rank_counts(queries, keys, target)), expected)
+        torch.set_float32_matmul_precision(precision)
+        assert torch.equal(table(rank_counts(queries, keys, target)), expected)
+        tiles = PairTiles(queries, keys, None, "dot", (20, 90))
+        # What hardware may make of the operands: their last ``bits`` bits cut off.
+        cut = [
+            x.view(torch.int32).bitwise_and(-(1 << bits)).view(torch.float32)
+            for x in (queries, keys)
+        ]
+        rows = torch.arange(20)
+        error = (cut[0].double() @ cut[1].double().T - queries.double() @ keys.double().T).abs()
+        assert (error <= tiles.slack(rows, tiles.anchor(rows, target))[:, None]).all()
+        torch.set_float32_matmul_precision("highest")
+        tiles = PairTiles(queries, keys, None, "dot", (20, 90))
+        assert (error > tiles.slack(rows, tiles.anchor(rows, target))[:, None]).any()
     finally:
         torch.set_float32_matmul_precision(before)
 

@@ -105,17 +105,33 @@ def test_one_side_and_restricted_candidates(sides):
 
 def test_each_distinct_query_and_candidate_is_scored_once():
     table = Table()
-    test = torch.tensor([[3, 1, t] for t in range(12)] + [[5, 0, 2], [3, 2, 1]])[torch.randperm(14)]
-    LinkPredictionEvaluator(table, num_entities=ENTITIES, sides="tail", candidate_chunk=15).ranks(
-        test
-    )
-    first, *rest = table.asked
-    check, *rest = rest
+    test = torch.tensor([[h, r, t] for h in (3, 5) for r in (1, 2) for t in range(6)])
+    test = test[torch.randperm(24)]
+    LinkPredictionEvaluator(
+        table, num_entities=ENTITIES, sides="tail", candidate_chunk=15, batch_size=12
+    ).ranks(test)
+    check = table.asked.pop(1)
     asked = [
-        (tuple(q), c) for _, t, cs in (first, *rest) for q in t[:, :2].tolist() for c in cs.tolist()
+        (*query, candidate)
+        for _, triples, candidates in table.asked
+        for query in triples[:, :2].tolist()
+        for candidate in candidates.tolist()
     ]
-    assert len(asked) == len(set(asked)) == 3 * ENTITIES
-    assert len(check[2]) == 12  # the targets, once more, to check that scores do not change
+    assert len(asked) == len(set(asked)) == 4 * ENTITIES
+    assert len(check[2]) == 6  # the targets, once more, to check that scores do not change
+
+
+def test_scores_that_the_scorer_keeps_are_left_alone():
+    kept = torch.randn(3, ENTITIES)
+    test = torch.tensor([[0, 0, 4], [1, 0, 5], [2, 0, 6]])
+
+    def scorer(triples, side, candidates):
+        assert candidates[:3].tolist() == [4, 5, 6]
+        return kept[:, : len(candidates)]
+
+    before = kept.clone()
+    LinkPredictionEvaluator(scorer, num_entities=ENTITIES, sides="tail").ranks(test)
+    assert torch.equal(kept, before)
 
 
 def test_constant_scorer_is_at_chance():
