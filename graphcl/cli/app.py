@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def run() -> None:
     """Run the command line; mistakes of the user end in one line, not in a traceback."""
     try:
         app()
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
-        Console(stderr=True).print(f"[red]graphcl:[/red] {error}", highlight=False, soft_wrap=True)
+    except (ValueError, OSError, FloatingPointError) as error:
+        message = f"[red]graphcl:[/red] {escape(str(error))}"
+        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
 
 

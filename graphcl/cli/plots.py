@@ -75,7 +75,9 @@ def _projection(embeddings: Any, labels: Any, name: str) -> Figure:
         axes.scatter(points[:, 0], points[:, 1], s=6)
     else:
         drawn = axes.scatter(points[:, 0], points[:, 1], c=labels[chosen], cmap="tab20", s=6)
-        axes.legend(*drawn.legend_elements(num=np.unique(labels).tolist()), title="class", fontsize="small")
+        axes.legend(
+            *drawn.legend_elements(num=np.unique(labels).tolist()), title="class", fontsize="small"
+        )
     axes.set(xticks=[], yticks=[], title=f"{name}: t-SNE of {len(chosen)} nodes")
     return figure
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch_geometric.nn import GATConv, GCNConv, SAGEConv
+from torch_geometric.nn import GATConv, GCNConv, Linear, SAGEConv
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from graphcl.encoders.activations import activation as make_activation
@@ -45,6 +45,9 @@ class MessagePassingEncoder(nn.Module):
     Raises:
         ValueError: If ``channels`` is empty, a width is not positive, or an option is unknown.
     """
+
+    takes_sparse_features = False
+    """Whether features in CSR layout are multiplied as they are; otherwise they are made dense."""
 
     def __init__(
         self,
@@ -98,6 +101,8 @@ class MessagePassingEncoder(nn.Module):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Encode nodes (N, F) of a graph with edges (2, E) into (N, out_channels).
 
+        Features may be dense or in CSR layout; see ``graphcl.views.features.compact_features``.
+
         Raises:
             ValueError: If an edge names a node outside 0..N-1, or edge weights are given to an
                 encoder that has no use for them.
@@ -106,6 +111,8 @@ class MessagePassingEncoder(nn.Module):
             low, high = (int(end) for end in edge_index.aminmax())
             if low < 0 or high >= x.size(0):
                 raise ValueError(f"edge_index has node ids {low} to {high}, x has {x.size(0)} rows")
+        if x.layout == torch.sparse_csr and not self.takes_sparse_features:
+            x = x.to_dense()
         graph = self.prepare(x, edge_index, edge_weight)
         last = len(self.convs) - 1
         for layer, conv in enumerate(self.convs):
@@ -123,6 +130,26 @@ class MessagePassingEncoder(nn.Module):
         return (edge_index,)
 
 
+class FeatureLinear(Linear):
+    """PyG's linear layer, for sparse features too: then a sparse product, in full precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows (N, in_channels), dense or in CSR layout, to (N, out_channels)."""
+        if x.layout != torch.sparse_csr:
+            out: Tensor = super().forward(x)
+            return out
+        with torch.autocast(x.device.type, enabled=False):
+            return x @ self.weight.t()
+
+
+class GCNLayer(GCNConv):
+    """``Â x W + b`` for an Â that is handed in ready-made, and features that may be sparse."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, normalize=False)
+        self.lin = FeatureLinear(in_channels, out_channels, bias=False, weight_initializer="glorot")
+
+
 class GCNEncoder(MessagePassingEncoder):
     """Graph convolutional network (Kipf and Welling, 2017, arXiv:1609.02907).
 
@@ -136,9 +163,11 @@ class GCNEncoder(MessagePassingEncoder):
         torch.Size([2, 4])
     """
 
+    takes_sparse_features = True
+
     def make_convs(self, widths: list[tuple[int, int]]) -> list[nn.Module]:
         """Convolutions that take Â ready-made: ``prepare`` computes it once for all layers."""
-        return [GCNConv(width, out, normalize=False) for width, out in widths]
+        return [GCNLayer(width, out) for width, out in widths]
 
     def prepare(
         self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None

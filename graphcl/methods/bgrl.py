@@ -14,6 +14,7 @@ from graphcl.encoders.heads import MLPPredictor
 from graphcl.encoders.message_passing import GCNEncoder
 from graphcl.losses.bootstrap import BootstrapLoss
 from graphcl.methods.method import GraphMethod
+from graphcl.methods.rates import view_rates
 from graphcl.views.edges import drop_edges
 from graphcl.views.features import mask_features
 
@@ -53,6 +54,8 @@ class BGRL(GraphMethod):
         super().__init__()
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must lie in [0, 1], got {momentum}")
+        self.drop_edge = view_rates("drop_edge", drop_edge)
+        self.mask_feature = view_rates("mask_feature", mask_feature)
         self.encoder = encoder or GCNEncoder(
             in_channels, list(channels), activation=activation, norm="batch"
         )
@@ -60,7 +63,6 @@ class BGRL(GraphMethod):
         self.predictor = MLPPredictor(channels[-1], predictor)
         self.loss = BootstrapLoss()
         self.momentum = momentum
-        self.drop_edge, self.mask_feature = tuple(drop_edge), tuple(mask_feature)
 
     def encode(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Embed with the online encoder."""

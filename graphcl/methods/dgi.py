@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from graphcl.encoders.message_passing import encoder as make_encoder
 from graphcl.losses.infomax import discriminator_loss
 from graphcl.methods.method import GraphMethod
+from graphcl.views.features import shuffle_rows
 
 
 class DGI(GraphMethod):
@@ -52,7 +53,7 @@ class DGI(GraphMethod):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.forward`."""
-        shuffled = x[torch.randperm(x.shape[0], device=x.device)]
-        positive, negative = self.encode(x, edge_index), self.encode(shuffled, edge_index)
+        positive = self.encode(x, edge_index)
+        negative = self.encode(shuffle_rows(x), edge_index)
         direction = self.bilinear @ positive.mean(0).sigmoid()
         return discriminator_loss(positive @ direction, negative @ direction)

@@ -12,6 +12,7 @@ from graphcl.encoders.message_passing import encoder as make_encoder
 from graphcl.encoders.message_passing import grace_channels
 from graphcl.losses.infonce import InfoNCE
 from graphcl.methods.method import GraphMethod
+from graphcl.methods.rates import view_rates
 from graphcl.views.edges import drop_edges
 from graphcl.views.features import mask_features
 
@@ -61,9 +62,8 @@ class GRACE(GraphMethod):
         loss: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        for name, rates in (("drop_edge", drop_edge), ("mask_feature", mask_feature)):
-            if len(rates) != 2 or not all(0 <= rate <= 1 for rate in rates):
-                raise ValueError(f"{name} needs two rates in [0, 1], one per view, got {rates}")
+        self.drop_edge = view_rates("drop_edge", drop_edge)
+        self.mask_feature = view_rates("mask_feature", mask_feature)
         self.encoder = (
             make_encoder(
                 encoder,
@@ -77,7 +77,6 @@ class GRACE(GraphMethod):
         )
         self.head = ProjectionHead(hidden, projection or hidden)
         self.loss = InfoNCE(tau=tau) if loss is None else loss
-        self.drop_edge, self.mask_feature = tuple(drop_edge), tuple(mask_feature)
         self.undirected_views = undirected_views
 
     def view(self, x: Tensor, edge_index: Tensor, which: int) -> tuple[Tensor, Tensor]:

@@ -61,7 +61,8 @@ def evaluate_run(
     started = time.perf_counter()
     values: list[dict[str, float]] = []
     selection = ""
-    for seed in config["seeds"]:
+    seeds = read_json(folder / "metrics.json")["seeds"]  # config.json may have more to come
+    for seed in seeds:
         with np.load(folder / f"seed-{seed}" / "embeddings.npz") as arrays:
             embeddings = torch.from_numpy(arrays["embeddings"])
         if task == "classify":
@@ -76,7 +77,7 @@ def evaluate_run(
         "method": config["method"],
         "task": task,
         "protocol": protocol if task == "classify" else None,
-        "seeds": config["seeds"],
+        "seeds": seeds,
         "metrics": {name: spread([one[name] for one in values]) for name in values[0]},
         "selection": selection,
         "seconds": {"evaluate": (time.perf_counter() - started) / len(values)},

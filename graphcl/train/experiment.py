@@ -7,6 +7,7 @@ the seeds that are done and continues the one that was interrupted.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -26,8 +27,10 @@ from graphcl.train.environment import environment
 from graphcl.train.files import read_json, replacing, write_csv, write_json, write_npz
 from graphcl.train.fitting import fit
 from graphcl.train.recipes import Settings, settings_for
+from graphcl.views.features import compact_features
 
 CLASSIFICATION = ("accuracy", "micro_f1", "macro_f1")
+CLASSIFIERS = ("logistic", "adam")
 
 
 def run_experiment(
@@ -88,12 +91,18 @@ def run_experiment(
         "precision": precision,
         "seeds": list(seeds),
     }
-    _claim(folder, config)
     data = load_dataset(dataset, root)
     if data.x is None:
         raise ValueError(f"dataset {info.name!r} has no node features; choose one that has")
+    # Mistakes in what comes after training are told before it.
+    if classifier not in CLASSIFIERS:
+        raise ValueError(f"unknown classifier {classifier!r}; choose from {', '.join(CLASSIFIERS)}")
+    if protocol is not None:
+        make_split(data, protocol, seed=seeds[0])
+    _claim(folder, config)
     if settings.training.normalize_features:
         data = NormalizeFeatures()(data)
+    data.x = compact_features(data.x)
     results = [
         _one_seed(
             data,
@@ -187,8 +196,12 @@ def link_values(found: LinkResult) -> dict[str, float]:
 
 
 def _claim(folder: Path, config: Mapping[str, Any]) -> None:
-    """Take a run directory, or continue one of the same experiment; more seeds may be added."""
+    """Take a run directory, or continue one of the same experiment; more seeds may be added.
+
+    A directory in which another experiment has left nothing but its settings is free.
+    """
     path = folder / "config.json"
+    config = json.loads(json.dumps(config))  # as it will be read: tuples have become lists
     if path.exists():
         before = read_json(path)
         differing = [
@@ -196,7 +209,7 @@ def _claim(folder: Path, config: Mapping[str, Any]) -> None:
             for key, value in config.items()
             if key != "seeds" and before.get(key) != value
         ]
-        if differing:
+        if differing and any(folder.glob("seed-*/*")):
             raise ValueError(
                 f"{folder} holds another experiment ({'; '.join(differing)}); give a new --out or "
                 "remove that folder"

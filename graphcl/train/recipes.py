@@ -48,6 +48,11 @@ class TrainingOptions:
     normalize_features: bool = True
 
     def __post_init__(self) -> None:
+        for option in fields(self):
+            value, kind = getattr(self, option.name), type(option.default)
+            allowed = (int, float) if kind is float else kind
+            if not isinstance(value, allowed) or isinstance(value, bool) != (kind is bool):
+                raise ValueError(f"{option.name} must be {kind.__name__}, got {value!r}")
         for name, low in (("epochs", 1), ("warmup", 0), ("patience", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
@@ -77,8 +82,17 @@ class Settings:
     training: TrainingOptions = field(default_factory=TrainingOptions)
 
     def build(self, in_channels: int) -> GraphMethod:
-        """A fresh module; weights come from torch's global generator."""
-        module: GraphMethod = method_class(self.method)(in_channels, **self.model)
+        """A fresh module; weights come from torch's global generator.
+
+        Raises:
+            ValueError: a setting that the constructor refuses, or of a type it cannot use.
+        """
+        try:
+            module: GraphMethod = method_class(self.method)(in_channels, **self.model)
+        except TypeError as error:
+            raise ValueError(
+                f"{self.method} does not take these settings: {self.model} ({error})"
+            ) from error
         return module
 
     def as_dict(self) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def feature_mask_probabilities(
     ``min(p, threshold)``. Centralities are floored as in ``edge_drop_probabilities``.
 
     Args:
-        x: Node features (N, F), dense.
+        x: Node features (N, F), dense or in CSR layout.
         centrality: Non-negative node centrality (N,).
         p: Mean mask probability of the used columns before clipping.
         threshold: Largest mask probability.
@@ -81,9 +81,13 @@ def feature_mask_probabilities(
             f"x has shape {tuple(x.shape)}: give (N, F), the {importance.numel()} nodes as rows"
         )
     use = torch.zeros(x.size(1), dtype=torch.double, device=x.device)
-    # In blocks: neither |x| nor its double precision copy is ever held in full.
-    for rows, weights in zip(torch.split(x, 1024), torch.split(importance, 1024), strict=True):
-        use += weights @ rows.abs().double()
+    if x.layout == torch.sparse_csr:
+        by_entry = importance.repeat_interleave(x.crow_indices().diff())
+        use.index_add_(0, x.col_indices(), x.values().abs().double() * by_entry)
+    else:
+        # In blocks: neither |x| nor its double precision copy is ever held in full.
+        for rows, weights in zip(torch.split(x, 1024), torch.split(importance, 1024), strict=True):
+            use += weights @ rows.abs().double()
     if not use.isfinite().all():
         raise ValueError(f"x has NaN or infinite values in {int((~use.isfinite()).sum())} columns")
     return _drop_probabilities(use.log(), p, threshold)
