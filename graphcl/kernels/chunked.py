@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from graphcl.kernels.exclusions import Exclude
 from graphcl.kernels.reference import working_dtype
@@ -65,7 +64,7 @@ class _Problem:
 
     def _is_bounded(self) -> bool:
         """Whether every logit is known to lie within the range that needs no shift."""
-        if self.queries.numel() == 0 or self.keys.numel() == 0:
+        if self.queries.shape[0] == 0 or self.keys.shape[0] == 0:
             return True
         bound = float(self.queries.norm(dim=1).max() * self.keys.norm(dim=1).max())
         if self.weight is not None:
@@ -240,6 +239,20 @@ class _Side:
         """Upstream over sum of exponentials; only meaningful for bounded logits."""
 
 
+class _FirstOrder(torch.autograd.Function):
+    """Ties gradients to what they were computed from, so that differentiating them raises."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+        return tuple(None if t is None else t.view_as(t) for t in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise RuntimeError(
+            "the chunked log-sum-exp can be differentiated once; impl='reference' has every order"
+        )
+
+
 class _TiledLogSumExp(torch.autograd.Function):
     """Row-wise and column-wise log-sum-exp with gradients by recomputation."""
 
@@ -254,7 +267,8 @@ class _TiledLogSumExp(torch.autograd.Function):
         sides: Sides,
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        ctx.tau, ctx.weight, ctx.exclude, ctx.sides = tau, weight, exclude, sides
+        ctx.tau, ctx.weight, ctx.exclude, ctx.sides = float(tau), weight, exclude, sides
+        ctx.tau_like = tau.detach() if isinstance(tau, Tensor) else None
         with torch.autocast(queries.device.type, enabled=False):
             problem = _Problem(queries, keys, float(tau), weight, parameters, exclude, sides)
             rows, columns = problem.totals()
@@ -265,13 +279,22 @@ class _TiledLogSumExp(torch.autograd.Function):
         return rows, columns
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_rows: Tensor, grad_columns: Tensor) -> tuple[Any, ...]:
+        with torch.no_grad():
+            found = _TiledLogSumExp._gradients(ctx, grad_rows, grad_columns)
+        if torch.is_grad_enabled():
+            found = _FirstOrder.apply(
+                len(found), *found, *ctx.saved_tensors, grad_rows, grad_columns
+            )
+        return found
+
+    @staticmethod
+    def _gradients(ctx: Any, grad_rows: Tensor, grad_columns: Tensor) -> tuple[Any, ...]:
         queries, keys, rows, columns, *parameters = ctx.saved_tensors
         weight, sides = ctx.weight, ctx.sides
         with torch.autocast(queries.device.type, enabled=False):
             problem = _Problem(
-                queries, keys, float(ctx.tau), weight, tuple(parameters), ctx.exclude, sides
+                queries, keys, ctx.tau, weight, tuple(parameters), ctx.exclude, sides
             )
             out: Grads = [
                 torch.zeros_like(p) if needed else None
@@ -290,7 +313,7 @@ class _TiledLogSumExp(torch.autograd.Function):
         return (
             grad_queries.to(queries.dtype) if needs[0] else None,
             grad_keys.to(keys.dtype) if needs[1] and sides != "self" else None,
-            grad_tau.to(ctx.tau.dtype).reshape(ctx.tau.shape) if needs[2] else None,
+            grad_tau.to(ctx.tau_like).reshape(ctx.tau_like.shape) if needs[2] else None,
             None,
             None,
             None,

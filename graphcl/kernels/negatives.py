@@ -126,6 +126,6 @@ def _check(queries: Tensor, keys: Tensor, tau: float | Tensor) -> None:
         raise ValueError(f"queries are on {queries.device}, keys on {keys.device}")
     if isinstance(tau, Tensor) and tau.numel() != 1:
         raise ValueError(f"tau must be one number, got a tensor of shape {tuple(tau.shape)}")
-    value = float(tau)
+    value = float(tau.detach() if isinstance(tau, Tensor) else tau)
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"tau must be positive and finite, got {value}")

@@ -25,17 +25,21 @@ def masked_logits(
     dtype = working_dtype(queries, keys)
     with torch.autocast(queries.device.type, enabled=False):
         similarity = queries.to(dtype) @ keys.to(dtype).T
-        logits = similarity / tau
+        logits = similarity / (tau.to(similarity).reshape(()) if isinstance(tau, Tensor) else tau)
         if log_weight is not None:
             seen = similarity if log_weight.feeds_similarity else similarity.detach()
             parameters = tuple(
-                p.to(dtype) if p.is_floating_point() else p for p in log_weight.parameters
+                p.to(queries.device, dtype if p.is_floating_point() else p.dtype)
+                for p in log_weight.parameters
             )
             rows, columns = slice(0, queries.shape[0]), slice(0, keys.shape[0])
             logits = logits + log_weight.tile(parameters, rows, columns, seen)
         if exclude is not None:
             logits = logits.masked_fill(
-                exclude.dense(queries.shape[0], keys.shape[0]).to(logits.device), -torch.inf
+                exclude.to(torch.device("cpu"))
+                .dense(queries.shape[0], keys.shape[0])
+                .to(logits.device),
+                -torch.inf,
             )
     return logits
 

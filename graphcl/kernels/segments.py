@@ -42,7 +42,8 @@ def segment_sum(
     if impl == "torch_scatter":
         return _torch_scatter().scatter_sum(values, index, dim=0, dim_size=count)
     _check_impl(impl)
-    return values.new_zeros(count, *values.shape[1:]).index_add(0, index, values)
+    wide = _wide(values)
+    return wide.new_zeros(count, *values.shape[1:]).index_add(0, index, wide).to(values.dtype)
 
 
 def segment_mean(
@@ -57,9 +58,9 @@ def segment_mean(
     index, count = _segments(values, index, ptr, num_segments)
     if impl == "torch_scatter":
         return _torch_scatter().scatter_mean(values, index, dim=0, dim_size=count)
-    total = segment_sum(values, index, num_segments=count, impl=impl)
-    size = torch.bincount(index, minlength=count).clamp_(min=1).to(values.dtype)
-    return total / _column(size, values)
+    total = segment_sum(_wide(values), index, num_segments=count, impl=impl)
+    mean = total / _column(torch.bincount(index, minlength=count).clamp_(min=1), values)
+    return mean.to(values.dtype) if values.is_floating_point() else mean
 
 
 def segment_max(
@@ -82,6 +83,8 @@ def segment_max(
         empty = torch.bincount(index, minlength=count) == 0
         return largest.masked_fill(_column(empty, values), -torch.inf)
     _check_impl(impl)
+    if not values.is_floating_point():
+        raise ValueError(f"segment_max needs floating-point values, got {values.dtype}")
     start = values.new_full((count, *values.shape[1:]), -torch.inf)
     where = _column(index, values).expand_as(values)
     return start.scatter_reduce(0, where, values, "amax", include_self=True)
@@ -100,11 +103,14 @@ def segment_logsumexp(
     Values of -inf add nothing and get no gradient.
     """
     index, count = _segments(values, index, ptr, num_segments)
-    shift = _finite_max(values, index, count, impl)
-    total = segment_sum((values - shift[index]).exp(), index, num_segments=count, impl=impl)
+    wide = _wide(values)
+    shift = _finite_max(wide, index, count, impl)
+    total = segment_sum((wide - shift[index]).exp(), index, num_segments=count, impl=impl)
     # log has an infinite slope at 0: keep empty segments out of the graph.
     empty = total == 0
-    return torch.where(empty, -torch.inf, torch.where(empty, 1.0, total).log() + shift)
+    return torch.where(empty, -torch.inf, torch.where(empty, 1.0, total).log() + shift).to(
+        values.dtype
+    )
 
 
 def segment_softmax(
@@ -120,15 +126,21 @@ def segment_softmax(
     A segment whose values are all -inf gives zeros.
     """
     index, count = _segments(values, index, ptr, num_segments)
-    share = (values - _finite_max(values, index, count, impl)[index]).exp()
+    wide = _wide(values)
+    share = (wide - _finite_max(wide, index, count, impl)[index]).exp()
     total = segment_sum(share, index, num_segments=count, impl=impl)
-    return share / torch.where(total == 0, 1.0, total)[index]
+    return (share / torch.where(total == 0, 1.0, total)[index]).to(values.dtype)
 
 
 def _finite_max(values: Tensor, index: Tensor, count: int, impl: SegmentImpl) -> Tensor:
-    """The largest value of each segment as a constant, 0 where there is none."""
+    """The largest value of each segment as a constant, 0 where it is infinite."""
     largest = segment_max(values.detach(), index, num_segments=count, impl=impl)
-    return largest.masked_fill(largest == -torch.inf, 0.0)
+    return largest.masked_fill(largest.isinf(), 0.0)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """Sums of half precision are formed in float32, as torch's own reductions do."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def _segments(
@@ -138,10 +150,21 @@ def _segments(
     if (index is None) == (ptr is None):
         raise ValueError("give the segments either as index (E,) or as ptr (S + 1,), not both")
     rows = values.shape[0]
+    ids = index if ptr is None else ptr
+    assert ids is not None
+    if ids.is_floating_point() or ids.dtype == torch.bool:
+        raise ValueError(f"segments are given by integers, got {ids.dtype}")
     if ptr is not None:
+        ptr = ptr.long()
+        if ptr.dim() != 1 or ptr.numel() == 0:
+            raise ValueError(f"ptr must hold offsets (S + 1,), got shape {tuple(ptr.shape)}")
         sizes = ptr.diff()
-        if ptr.numel() == 0 or int(ptr[0]) != 0 or int(ptr[-1]) != rows or bool((sizes < 0).any()):
-            raise ValueError(f"ptr must rise from 0 to the number of rows, {rows}")
+        if int(ptr[0]) != 0 or int(ptr[-1]) != rows or bool((sizes < 0).any()):
+            raise ValueError(
+                f"ptr must rise from 0 to the number of rows, {rows}, but starts at {int(ptr[0])}, "
+                f"ends at {int(ptr[-1])}"
+                + (" and decreases in between" if bool((sizes < 0).any()) else "")
+            )
         count = sizes.numel()
         if num_segments not in (None, count):
             raise ValueError(f"ptr describes {count} segments, but num_segments is {num_segments}")
@@ -154,7 +177,7 @@ def _segments(
     if low < 0 or high >= count:
         bad = low if low < 0 else high
         raise ValueError(f"index names segment {bad}, but segments run from 0 to {count - 1}")
-    return index, count
+    return index.long(), count
 
 
 def _column(index: Tensor, values: Tensor) -> Tensor:

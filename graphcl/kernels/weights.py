@@ -85,6 +85,8 @@ class TileWeight(ABC):
             if through and similarity is not None:
                 similarity = similarity.detach().requires_grad_(True)
             value = self.tile(leaves, rows, columns, similarity)
+            if not value.requires_grad:  # a step function, say
+                return None
             inputs = [leaves[i] for i in wanted]
             if through and similarity is not None:
                 inputs.append(similarity)
@@ -100,7 +102,10 @@ class TileWeight(ABC):
             slot = out[i]
             if g is not None and slot is not None:
                 slot.add_(g)
-        return found[-1] if through else None
+        if not through or found[-1] is None:
+            return None
+        # Its slope may be infinite there; 0 times infinity is NaN.
+        return found[-1].masked_fill(full == -torch.inf, 0.0)
 
     def __add__(self, other: TileWeight) -> TileWeight:
         """Sum of log-weights, product of weights."""
@@ -191,7 +196,7 @@ class GroupWeight(TileWeight):
                     f"{name} must hold one integer label each, got shape {tuple(group.shape)} "
                     f"of {group.dtype}"
                 )
-        self.parameters = (log_table, query_group, key_group)
+        self.parameters = (log_table, query_group.long(), key_group.long())
 
     def check(self, num_queries: int, num_keys: int) -> None:
         """See :meth:`TileWeight.check`."""
@@ -241,7 +246,10 @@ class LowRankWeight(TileWeight):
 
     def __init__(self, query_factor: Tensor, key_factor: Tensor) -> None:
         if query_factor.dim() != 2 or key_factor.dim() != 2:
-            raise ValueError("LowRankWeight needs factors of shape (Q, R) and (K, R)")
+            raise ValueError(
+                "LowRankWeight needs factors of shape (Q, R) and (K, R), got "
+                f"{tuple(query_factor.shape)} and {tuple(key_factor.shape)}"
+            )
         if query_factor.shape[1] != key_factor.shape[1]:
             raise ValueError(
                 f"ranks differ: query_factor has {query_factor.shape[1]} columns, key_factor "
@@ -259,7 +267,9 @@ class LowRankWeight(TileWeight):
     ) -> Tensor:
         """See :meth:`TileWeight.tile`."""
         weight = parameters[0][rows] @ parameters[1][columns].T
-        return torch.where(weight == 0, -torch.inf, weight.log())
+        # Filled before the logarithm: its infinite slope at 0 would reach the factors as NaN.
+        absent = weight == 0
+        return weight.masked_fill(absent, 1.0).log().masked_fill(absent, -torch.inf)
 
     def backward_tile(
         self,
@@ -291,6 +301,10 @@ class SimilarityWeight(TileWeight):
             may require a gradient.
         detach: when true (as in most papers) the weight is a constant for the embeddings.
 
+    Raises:
+        ValueError: ``query_value`` is not (Q,), or (in the first call of a kernel) the function uses
+            a learnable tensor that it was not handed.
+
     Example:
         >>> hard = SimilarityWeight(lambda s: 2.0 * s)  # Robinson et al., 2021, with beta = 2
     """
@@ -312,6 +326,7 @@ class SimilarityWeight(TileWeight):
         self.parameters = () if query_value is None else (query_value,)
         self.feeds_similarity = not detach
         self.symmetric = query_value is None
+        self._captures_checked = False
 
     def check(self, num_queries: int, num_keys: int) -> None:
         """See :meth:`TileWeight.check`."""
@@ -322,7 +337,25 @@ class SimilarityWeight(TileWeight):
         self, parameters: tuple[Tensor, ...], rows: slice, columns: slice, similarity: Tensor | None
     ) -> Tensor:
         """See :meth:`TileWeight.tile`."""
+        assert similarity is not None
+        if not self._captures_checked:
+            self._check_captures(similarity, parameters)
+        if not self.feeds_similarity:
+            similarity = similarity.detach()
         return self.function(similarity, *(value[rows, None] for value in parameters))
+
+    def _check_captures(self, similarity: Tensor, parameters: tuple[Tensor, ...]) -> None:
+        """Refuse a function that hides a learnable tensor: the kernel could not reach it."""
+        corner = similarity.detach()[:1, :1]
+        with torch.enable_grad():
+            seen = self.function(corner, *(value.detach()[:1, None] for value in parameters))
+        if seen.requires_grad:
+            raise ValueError(
+                "the function of SimilarityWeight uses a tensor that requires a gradient, which it "
+                "would not get; pass it as query_value, or subclass TileWeight and name it in "
+                "parameters"
+            )
+        self._captures_checked = True
 
 
 class WeightSum(TileWeight):

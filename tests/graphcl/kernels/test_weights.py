@@ -113,9 +113,7 @@ def test_backward_tile_equals_autograd_of_tile(name: str) -> None:
         for rows in blocks(6, 4):
             for columns in blocks(7, 3):
                 seen = similarity[rows, columns] if weight.needs_similarity else None
-                found = backward(
-                    weight.parameters, rows, columns, seen, grad[rows, columns], slots
-                )
+                found = backward(weight.parameters, rows, columns, seen, grad[rows, columns], slots)
                 if found is not None:
                     total[rows, columns] += found
         out.append(slots)
@@ -143,9 +141,7 @@ def test_gradcheck(small_tiles: UseSide, name: str, path: str, tau: float) -> No
         keys.requires_grad_(False)
 
     def function(queries: Tensor, keys: Tensor, tau: Tensor, *leaves: Tensor) -> Any:
-        return call(
-            queries, keys, tau=tau, log_weight=build(*leaves), exclude=Exclude.diagonal(-1)
-        )
+        return call(queries, keys, tau=tau, log_weight=build(*leaves), exclude=Exclude.diagonal(-1))
 
     inputs = (queries, keys, temperature, *(positive(*shape) for shape in shapes))
     assert torch.autograd.gradcheck(function, inputs)
@@ -242,9 +238,7 @@ def test_low_rank_weights_of_zero(small_tiles: UseSide, impl: str, path: str) ->
         torch.zeros(one.shape[0], dtype=F64).index_add(0, side, logits.exp())
         for side, one in zip((rows, columns), outputs, strict=False)
     ]
-    loss = sum(
-        (g[t > 0] * t[t > 0].log()).sum() for g, t in zip(given, dense, strict=True)
-    )
+    loss = sum((g[t > 0] * t[t > 0].log()).sum() for g, t in zip(given, dense, strict=True))
     for one, other in zip(found, torch.autograd.grad(loss, inputs), strict=True):
         torch.testing.assert_close(one, other)
 
@@ -302,7 +296,7 @@ def test_similarity_weight_without_slope(impl: str) -> None:
         rows, columns = slice(0, 6), slice(0, 7)
         tile = weight.tile(weight.parameters, rows, columns, similarity).detach()
         wanted = torch.autograd.grad((similarity + tile).logsumexp(1).square().sum(), inputs)
-        found = torch.autograd.grad(out.square().sum(), inputs)
+        found = torch.autograd.grad(out.square().sum(), inputs, retain_graph=True)
         for one, other in zip(found, wanted, strict=True):
             torch.testing.assert_close(one, other)
 
@@ -333,13 +327,14 @@ def test_log_of_zero_inside_a_similarity_weight_gets_no_gradient() -> None:
 def test_large_weights_do_not_overflow_float32(path: str, level: float) -> None:
     queries, keys = points(torch.float32)
     plain: Any = two_sided_logsumexp(queries, keys)
-    half = torch.full((7,), level / 2)
-    table = torch.full((3, 2), level / 2)
+    part = torch.full((7,), level / 4)
+    table = torch.full((3, 2), level / 4)
+    quarter = KeyWeight(part)
     for weight in (
-        KeyWeight(2 * half),
-        KeyWeight(half) + KeyWeight(half),
-        KeyWeight(half) + GroupWeight(table, QUERY_GROUP, KEY_GROUP),
-        GroupWeight(2 * table, QUERY_GROUP, KEY_GROUP),
+        KeyWeight(4 * part),
+        quarter + quarter + quarter + quarter,  # each alone is harmless
+        KeyWeight(3 * part) + GroupWeight(table, QUERY_GROUP, KEY_GROUP),
+        GroupWeight(4 * table, QUERY_GROUP, KEY_GROUP),
         SimilarityWeight(lambda s: torch.full_like(s, level)),
     ):
         if path == "both":
@@ -351,6 +346,19 @@ def test_large_weights_do_not_overflow_float32(path: str, level: float) -> None:
         (grad,) = torch.autograd.grad(got[0].sum(), queries)
         (wanted,) = torch.autograd.grad(plain[0].sum(), queries, retain_graph=True)
         torch.testing.assert_close(grad, wanted, rtol=1e-3, atol=1e-4 + 2e-7 * abs(level))
+
+
+@pytest.mark.parametrize("level", [120.0, -120.0, 1e4, -1e4])
+def test_one_extreme_weight_among_small_ones(level: float) -> None:
+    """Bounds look at both ends: a single key can outweigh, or vanish beside, all others."""
+    queries, keys = points(torch.float32)
+    value = torch.linspace(-1.0, 1.0, 7)
+    value[3] = level
+    got = negative_logsumexp(queries, keys, log_weight=KeyWeight(value))
+    wanted = negative_logsumexp(
+        queries.double(), keys.double(), log_weight=KeyWeight(value), impl="reference"
+    )
+    torch.testing.assert_close(got.double(), wanted, rtol=1e-6, atol=1e-5)
 
 
 def test_low_rank_of_tiny_and_huge_factors() -> None:
@@ -365,7 +373,9 @@ def test_low_rank_of_tiny_and_huge_factors() -> None:
 def test_negative_low_rank_weight_shows() -> None:
     queries, keys = points()
     left, right = -torch.ones(6, 1, dtype=F64), torch.ones(7, 1, dtype=F64)
-    assert bool(negative_logsumexp(queries, keys, log_weight=LowRankWeight(left, right)).isnan().all())
+    assert bool(
+        negative_logsumexp(queries, keys, log_weight=LowRankWeight(left, right)).isnan().all()
+    )
 
 
 def test_weight_of_a_value_computed_from_the_queries(small_tiles: UseSide) -> None:
@@ -432,9 +442,7 @@ class SimilarityGate(PairGate):
         self, parameters: tuple[Tensor, ...], rows: slice, columns: slice, similarity: Tensor | None
     ) -> Tensor:
         assert similarity is not None
-        return super().tile(parameters, rows, columns, None) + torch.sin(
-            similarity * parameters[2]
-        )
+        return super().tile(parameters, rows, columns, None) + torch.sin(similarity * parameters[2])
 
 
 @pytest.mark.parametrize("path", ["rows", "both", "self"])
@@ -543,3 +551,18 @@ def apply(weight: TileWeight) -> Tensor:
 def test_errors_name_the_value(call: Callable[[], Any], names: str) -> None:
     with pytest.raises(ValueError, match=names):
         call()
+
+
+@pytest.mark.parametrize("impl", ["reference", "chunked"])
+@pytest.mark.parametrize("detach", [True, False])
+def test_similarity_weight_refuses_a_hidden_learnable_tensor(impl: str, detach: bool) -> None:
+    beta = torch.tensor(2.0, requires_grad=True)
+    weight = SimilarityWeight(lambda s: beta * s, detach=detach)
+    with pytest.raises(ValueError, match="requires a gradient"):
+        negative_logsumexp(torch.rand(3, 2), torch.rand(4, 2), log_weight=weight, impl=impl)
+    constant = SimilarityWeight(lambda s: beta.detach() * s, detach=detach)
+    assert (
+        negative_logsumexp(torch.rand(3, 2), torch.rand(4, 2), log_weight=constant, impl=impl)
+        .isfinite()
+        .all()
+    )
