@@ -302,8 +302,8 @@ class SimilarityWeight(TileWeight):
         detach: when true (as in most papers) the weight is a constant for the embeddings.
 
     Raises:
-        ValueError: ``query_value`` is not (Q,), or (in the first call of a kernel) the function uses
-            a learnable tensor that it was not handed.
+        ValueError: ``query_value`` is not (Q,), or (in the first call of a kernel) the function
+            uses a learnable tensor that it was not handed.
 
     Example:
         >>> hard = SimilarityWeight(lambda s: 2.0 * s)  # Robinson et al., 2021, with beta = 2
