@@ -1,5 +1,6 @@
 """Heads on top of the node embeddings, used in training only."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -27,6 +28,26 @@ class ProjectionHead(nn.Module):
         """Project embeddings (N, channels)."""
         out: Tensor = self.layers(z)
         return out
+
+    @torch.no_grad()
+    def span(self) -> Tensor | None:
+        """Orthonormal basis of all possible outputs, (channels, hidden + 1), as a constant.
+
+        Outputs lie in the span of the last layer's weights and bias. When the hidden layer is
+        narrower than the output, ``head(z) @ head.span()`` has fewer columns and the same inner
+        products, hence the same cosine losses and, the basis being constant, the same gradients:
+        those of such a loss lie in the span too.
+
+        Returns:
+            None when the hidden layer is not narrower.
+        """
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        if last.in_features + 1 >= last.out_features:
+            return None
+        columns = torch.cat([last.weight, last.bias[:, None]], 1)
+        basis: Tensor = torch.linalg.qr(columns).Q
+        return basis
 
 
 class MLPPredictor(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from graphcl.encoders.heads import ProjectionHead
@@ -91,6 +92,11 @@ class GRACE(GraphMethod):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.forward`."""
-        z1, z2 = (self.encode(*self.view(x, edge_index, which)) for which in (0, 1))
-        loss: Tensor = self.loss(self.head(z1), self.head(z2))
+        h1, h2 = (self.head(self.encode(*self.view(x, edge_index, which))) for which in (0, 1))
+        # InfoNCE sees inner products only: fewer columns with the same ones are less work.
+        basis = self.head.span() if isinstance(self.loss, InfoNCE) else None
+        if basis is not None:
+            with torch.autocast(x.device.type, enabled=False):
+                h1, h2 = h1.to(basis.dtype) @ basis, h2.to(basis.dtype) @ basis
+        loss: Tensor = self.loss(h1, h2)
         return loss

@@ -53,9 +53,7 @@ def test_gcn_on_sparse_features_under_autocast() -> None:
 def test_masking_agrees_on_both_layouts() -> None:
     x = bags()
     dense = mask_features(x, 0.4, generator=torch.Generator().manual_seed(1))
-    sparse = mask_features(
-        compact_features(x), 0.4, generator=torch.Generator().manual_seed(1)
-    )
+    sparse = mask_features(compact_features(x), 0.4, generator=torch.Generator().manual_seed(1))
     assert torch.equal(sparse.to_dense(), dense)
     assert 0 < dense.count_nonzero() < x.count_nonzero()
 
