@@ -67,9 +67,10 @@ def _projection(embeddings: Any, labels: Any, name: str) -> Figure:
     """t-SNE of at most ``_MOST_NODES`` nodes, drawn with a fixed seed."""
     chosen = np.random.default_rng(0).permutation(len(embeddings))[:_MOST_NODES]
     perplexity = min(30.0, max(1.0, (len(chosen) - 1) / 3))
-    points = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(
-        embeddings[chosen]
-    )
+    rows = embeddings[chosen]
+    # Rows that are all alike (a collapsed run) have no principal components: scikit-learn crashes.
+    start = "pca" if min(rows.shape) > 1 and np.ptp(rows, axis=0).any() else "random"
+    points = TSNE(init=start, perplexity=perplexity, random_state=0).fit_transform(rows)
     figure, axes = plt.subplots(figsize=(6, 6))
     if labels is None:
         axes.scatter(points[:, 0], points[:, 1], s=6)

@@ -1,0 +1,320 @@
+"""A run directory: what it holds, that nothing is done twice, that experiments are not mixed."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import graphcl.train.experiment as module
+from graphcl.data import load_dataset
+from graphcl.probes import linear_probe, make_split
+from graphcl.train import run_experiment
+from graphcl.train.experiment import spread, training_graph
+
+QUICK: dict[str, Any] = {"progress": False, "device": "cpu"}
+SMALL = {"hidden": 8, "epochs": 3}
+FILES = ["checkpoint.ckpt", "config.json", "curves.csv", "embeddings.npz", "metrics.json"]
+
+
+def run(out: Path, dataset: str = "karate", method: str = "grace", **options: Any) -> dict:
+    options = {"overrides": SMALL, **QUICK, **options}
+    return run_experiment(dataset, method, out, **options)
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Seeds that were trained, in order."""
+    seeds: list[int] = []
+    real = module.fit
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        seeds.append(options["seed"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, "fit", noting)
+    return seeds
+
+
+@pytest.mark.parametrize("dataset", ["karate", "digits"])
+def test_run_directory_of_two_seeds(dataset: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    metrics = run(out, dataset, seeds=(0, 1))
+    assert sorted(p.name for p in out.iterdir()) == [*FILES, "seed-0", "seed-1"]
+    for seed in (0, 1):
+        names = sorted(p.name for p in (out / f"seed-{seed}").iterdir())
+        assert names == ["checkpoint.ckpt", "curves.csv", "embeddings.npz", "result.json"]
+    assert metrics == read(out / "metrics.json")
+
+    config = read(out / "config.json")
+    assert (config["dataset"], config["method"]) == (dataset, "grace")
+    assert (config["seeds"], config["protocol"]) == ([0, 1], "random10")
+    assert config["model"]["hidden"] == 8
+    assert config["training"]["epochs"] == 3
+
+    nodes = {"karate": 34, "digits": 1797}[dataset]
+    with np.load(out / "embeddings.npz") as arrays:
+        assert arrays["embeddings"].shape == (nodes, 8)
+        assert arrays["embeddings"].dtype == np.float32
+        assert (arrays["labels"] == load_dataset(dataset).y.numpy()).all()
+        assert arrays["seed"] == 0
+    with open(out / "curves.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["seed", "epoch", "loss", "lr", "seconds"]
+    assert [(row["seed"], row["epoch"]) for row in rows] == [
+        (seed, epoch) for seed in "01" for epoch in "012"
+    ]
+    first = (out / "seed-0" / "checkpoint.ckpt").read_bytes()
+    assert (out / "checkpoint.ckpt").read_bytes() == first
+
+
+def test_metrics_have_the_documented_form(tmp_path: Path) -> None:
+    metrics = run(tmp_path, seeds=(0, 1, 3))
+    assert (metrics["dataset"], metrics["method"]) == ("karate", "grace")
+    assert (metrics["protocol"], metrics["selection"]) == ("random10", "validation")
+    assert metrics["seeds"] == [0, 1, 3]
+    assert metrics["epochs"] == [3, 3, 3]
+    names = {"accuracy", "micro_f1", "macro_f1", "validation_accuracy"}
+    assert metrics["metrics"].keys() == names
+    for name in names:
+        one = metrics["metrics"][name]
+        assert one.keys() == {"mean", "std", "values"}
+        assert one["values"] == [
+            read(tmp_path / f"seed-{seed}" / "result.json")["metrics"][name] for seed in (0, 1, 3)
+        ]
+        assert one["mean"] == pytest.approx(np.mean(one["values"]))
+        assert one["std"] == pytest.approx(np.std(one["values"], ddof=1))
+        assert all(0 <= value <= 1 for value in one["values"])
+    assert metrics["seconds"].keys() == {"train", "epoch", "evaluate"}
+    assert all(value > 0 for value in metrics["seconds"].values())
+    assert isinstance(metrics["peak_memory_bytes"], int)
+    environment = metrics["environment"]
+    assert {"torch", "device", "threads", "version", "commit"} <= environment.keys()
+
+
+def test_accuracy_is_the_probes_on_the_stored_embeddings(tmp_path: Path) -> None:
+    metrics = run(tmp_path, seeds=(1,))
+    data = load_dataset("karate")
+    with np.load(tmp_path / "embeddings.npz") as arrays:
+        z = torch.from_numpy(arrays["embeddings"])
+    split = make_split(data, "random10", seed=1)
+    wanted = linear_probe(z, data.y, split, seed=1).accuracy
+    assert metrics["metrics"]["accuracy"]["values"] == [wanted]
+
+
+def test_one_seed_has_no_spread() -> None:
+    assert spread([0.5]) == {"mean": 0.5, "std": 0.0, "values": [0.5]}
+    values = [0.1, 0.4, 0.7]
+    assert spread(values) == {"mean": mean(values), "std": stdev(values), "values": values}
+
+
+def test_seeds_draw_weights_views_and_splits(tmp_path: Path) -> None:
+    both = run(tmp_path / "both", seeds=(0, 1))
+    alone = run(tmp_path / "alone", seeds=(1,))
+
+    def embeddings(folder: Path) -> np.ndarray:
+        with np.load(folder / "embeddings.npz") as arrays:
+            return arrays["embeddings"]
+
+    first, second = (embeddings(tmp_path / "both" / f"seed-{seed}") for seed in (0, 1))
+    assert not np.allclose(first, second)
+    assert (embeddings(tmp_path / "alone") == second).all()  # whatever ran before
+    for name, one in alone["metrics"].items():
+        assert one["values"] == both["metrics"][name]["values"][1:]
+
+
+def test_a_second_call_does_no_work(tmp_path: Path, trained: list[int]) -> None:
+    first = run(tmp_path, seeds=(0, 1))
+    assert trained == [0, 1]
+    assert run(tmp_path, seeds=(0, 1)) == first
+    assert trained == [0, 1]
+
+
+def test_more_seeds_extend_a_run(tmp_path: Path, trained: list[int]) -> None:
+    first = run(tmp_path)
+    more = run(tmp_path, seeds=(0, 3, 1))
+    assert trained == [0, 3, 1]
+    assert more["seeds"] == read(tmp_path / "config.json")["seeds"] == [0, 3, 1]
+    value = first["metrics"]["accuracy"]["values"]
+    assert more["metrics"]["accuracy"]["values"][:1] == value
+    seeds = {line.split(",")[0] for line in (tmp_path / "curves.csv").read_text().splitlines()}
+    assert seeds == {"seed", "0", "3", "1"}
+
+
+def test_a_failed_seed_is_repeated_and_the_others_are_not(
+    tmp_path: Path, trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(tmp_path / "whole", seeds=(0, 1))
+    real = module.linear_probe
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        if options["seed"] == 1:
+            raise RuntimeError("out of memory")
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "linear_probe", failing)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            run(tmp_path / "run", seeds=(0, 1))
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    trained.clear()
+    found = run(tmp_path / "run", seeds=(0, 1))
+    assert trained == [1]
+    assert found["metrics"] == whole["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"overrides": {**SMALL, "epochs": 4}}, "'epochs': 3.* there, .*'epochs': 4.* now"),
+        ({"overrides": {**SMALL, "tau": 0.9}}, "'tau': 0.5.* there, .*'tau': 0.9.* now"),
+        ({"method": "dgi"}, "method: 'grace' there, 'dgi' now"),
+        ({"protocol": "bgrl20"}, "protocol: 'random10' there, 'bgrl20' now"),
+        ({"held_out_links": 0.1}, "held_out_links: 0.0 there, 0.1 now"),
+        ({"classifier": "adam"}, "classifier: 'logistic' there, 'adam' now"),
+        ({"precision": "bf16-mixed"}, "precision: '32-true' there"),
+    ],
+)
+def test_another_experiment_in_the_same_folder(
+    change: dict[str, Any], difference: str, tmp_path: Path
+) -> None:
+    before = run(tmp_path)
+    with pytest.raises(ValueError, match=f"holds another experiment.*{difference}") as raised:
+        run(tmp_path, **change)
+    assert "new --out" in str(raised.value)
+    assert read(tmp_path / "metrics.json") == before
+    assert read(tmp_path / "config.json")["method"] == "grace"
+
+
+def test_settings_are_compared_as_they_are_stored(tmp_path: Path, trained: list[int]) -> None:
+    for rates in ([0.1, 0.2], (0.1, 0.2)):
+        run(tmp_path, overrides={**SMALL, "drop_edge": rates})
+    assert trained == [0]
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("irreplaceable")
+    with pytest.raises(ValueError, match="is not empty and holds no experiment"):
+        run(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        {"protocol": "random11"},
+        {"protocol": "public"},
+        {"classifier": "forest"},
+        {"overrides": {"drop_edge": [2, 0]}},
+        {"method": "gca", "overrides": {"scheme": "closeness"}},
+        {"precision": "17-bit"},
+        {"device": "abacus"},
+        {"seeds": ()},
+        {"seeds": (0, 0)},
+        {"dataset": "karat"},
+    ],
+    ids=lambda mistake: " ".join(mistake),
+)
+def test_a_mistake_is_told_before_training_and_takes_no_folder(
+    mistake: dict[str, Any], tmp_path: Path, trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        ValueError, match=r"random11|no train_mask|forest|\[2, 0\]|closeness|17|aba|seeds|karat"
+    ):
+        run(tmp_path / "run", **mistake)
+    assert not list(tmp_path.rglob("checkpoint.ckpt"))
+    assert len(run(tmp_path / "run")["seeds"]) == 1
+
+
+def test_a_diverged_start_leaves_the_folder_free(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        run(tmp_path, overrides={**SMALL, "lr": 1e20, "epochs": 30})
+    run(tmp_path, overrides={**SMALL, "lr": 1e-3})
+
+
+def test_held_out_links_are_not_in_the_training_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    real = module.fit
+
+    def noting(method: Any, data: Any, *arguments: Any, **options: Any) -> Any:
+        embed = method.embed
+        seen.append(data)
+        method.embed = lambda x, edges: seen.append(edges) or embed(x, edges)
+        return real(method, data, *arguments, **options)
+
+    monkeypatch.setattr(module, "fit", noting)
+    metrics = run(tmp_path, held_out_links=0.2, seeds=(0, 1))
+
+    def pairs(edges: Tensor) -> set[tuple[int, int]]:
+        return {(int(u), int(v)) for u, v in edges.T}
+
+    full = load_dataset("karate")
+    held = []
+    for seed, (graph, embedded) in enumerate(zip(seen[::2], seen[1::2], strict=True)):
+        links = training_graph(full, {"held_out_links": 0.2}, seed)[1]
+        kept = pairs(graph.edge_index)
+        assert torch.equal(graph.edge_index, embedded)
+        assert kept == {(v, u) for u, v in kept}
+        hidden = pairs(links.test) | pairs(links.validation)
+        hidden |= {(v, u) for u, v in hidden}
+        assert len(links.test.T) == int(0.2 * 78)
+        assert len(links.validation.T) == int(0.1 * 78)
+        assert not kept & hidden
+        assert kept | hidden == pairs(full.edge_index)
+        held.append(hidden)
+    assert held[0] != held[1]
+    names = metrics["metrics"].keys()
+    assert {"accuracy", "link_auc", "link_average_precision"} <= names
+    assert full.num_edges == 156  # the dataset is left alone
+
+
+def test_all_edges_are_trained_on_by_default() -> None:
+    data = load_dataset("karate")
+    graph, links = training_graph(data, {"held_out_links": 0.0}, 0)
+    assert graph is data
+    assert links is None
+
+
+@pytest.mark.parametrize("method", ["gca", "bgrl", "dgi"])
+def test_every_method_runs(method: str, tmp_path: Path) -> None:
+    overrides: dict[str, Any] = {"epochs": 3}
+    overrides |= {"channels": [8, 8]} if method == "bgrl" else {"hidden": 8}
+    metrics = run(tmp_path, method=method, overrides=overrides)
+    assert 0 <= metrics["metrics"]["accuracy"]["mean"] <= 1
+
+
+def test_the_cross_validated_protocol_names_its_selection(tmp_path: Path) -> None:
+    assert run(tmp_path, "digits", protocol="bgrl20")["selection"] == "cross-validation"
+
+
+def test_a_dataset_without_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = load_dataset("karate")
+    del bare.x
+    monkeypatch.setattr(module, "load_dataset", lambda name, root: bare)
+    with pytest.raises(ValueError, match="'karate' has no node features"):
+        run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_path_of_this_machine_is_written(tmp_path: Path, timeless: Callable[..., str]) -> None:
+    metrics = run(tmp_path / "somewhere", held_out_links=0.2, root=tmp_path)
+    files = [*tmp_path.rglob("*.json"), *tmp_path.rglob("*.csv")]
+    assert len(files) == 5
+    texts = [path.read_text() for path in files]
+    places = (tmp_path, Path.cwd(), Path.home(), Path(module.__file__).parents[2])
+    for text in [*texts, timeless(metrics)]:
+        assert not any(str(place) in text for place in places)
+        assert not re.search(r'"(/|[A-Z]:\\)', text)
