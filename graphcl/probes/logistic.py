@@ -61,6 +61,18 @@ def select_multinomial(
     return best, float(best_score), best_strength
 
 
+def log_likelihood(model: LogisticRegression, rows: Array, labels: Array) -> float:
+    """Mean log-probability a model gives the true classes of held-out rows.
+
+    A class the model was not fitted on has probability zero; it counts as 1e-12, for every model
+    alike.
+    """
+    found = np.searchsorted(model.classes_, labels).clip(max=len(model.classes_) - 1)
+    chance = model.predict_proba(rows)[np.arange(len(rows)), found]
+    chance = np.where(model.classes_[found] == labels, chance, 0.0)
+    return float(np.log(np.maximum(chance, 1e-12)).mean())
+
+
 def select_one_vs_rest(
     rows: Array, labels: Array, grid: Sequence[float], *, seed: int
 ) -> tuple[OneVsRestClassifier, float, float]:

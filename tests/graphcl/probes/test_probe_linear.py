@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, log_loss
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.multiclass import OneVsRestClassifier
 from torch_geometric.data import Data
 
 from graphcl.probes import Split, linear_probe, linear_probe_seeds, make_split
-from graphcl.probes.logistic import stratified_folds
+from graphcl.probes.logistic import log_likelihood, select_multinomial, stratified_folds
 
 MODES = [("random10", "logistic"), ("bgrl20", "logistic"), ("random10", "adam")]
 QUICK = {"logistic": {"grid": [2.0**-6, 0.25, 1.0, 16.0]}, "adam": {"epochs": 130, "lr": 0.05}}
@@ -96,18 +96,21 @@ def test_validation_decides_the_strength():
     split = make_split(Data(y=y), "random10", seed=1)
     x, labels = unit(z), y.numpy()
     grid = [2.0**e for e in range(-10, 11, 2)]
-    scores, tests = [], []
+    scores, guesses, tests = [], [], []
     for strength in grid:
         cold = LogisticRegression(C=strength, max_iter=5000, tol=1e-6).fit(
             x[split.train], labels[split.train]
         )
-        scores.append((cold.predict(x[split.validation]) == labels[split.validation]).mean())
+        chances = cold.predict_proba(x[split.validation])
+        scores.append(-log_loss(labels[split.validation], chances, labels=cold.classes_))
+        guesses.append(cold.predict(x[split.validation]))
         tests.append(cold.predict(x[split.test]))
     best = int(np.argmax(scores))
     assert len(set(scores)) > 3
     result = linear_probe(z, y, split)
     assert result.selected == {"C": grid[best]}
-    assert result.validation_accuracy == pytest.approx(scores[best])
+    right = (guesses[best] == labels[split.validation]).mean()
+    assert result.validation_accuracy == pytest.approx(right, abs=0.02)
     truth = labels[split.test]
     assert result.accuracy == pytest.approx((tests[best] == truth).mean(), abs=2e-3)
     expected = f1_score(truth, tests[best], average="macro")
@@ -115,11 +118,25 @@ def test_validation_decides_the_strength():
     assert result.micro_f1 == result.accuracy
 
 
-def test_ties_go_to_the_smaller_strength_in_any_order():
-    y = torch.arange(300) % 3
-    z = torch.nn.functional.one_hot(y, 3).float()
+def test_ties_go_to_the_smaller_strength():
+    rows, labels = np.eye(3).repeat(4, 0), np.arange(3).repeat(4)
+    assert select_multinomial(rows, labels, lambda model: 0.5, [4.0, 16.0])[1:] == (0.5, 4.0)
+
+
+def test_order_of_the_grid_does_not_matter():
+    z, y = noisy()
     split = make_split(Data(y=y), "random10")
-    assert linear_probe(z, y, split, grid=[64.0, 4.0, 16.0]).selected == {"C": 4.0}
+    shuffled = linear_probe(z, y, split, grid=[64.0, 0.25, 4.0])
+    assert shuffled == linear_probe(z, y, split, grid=[0.25, 4.0, 64.0])
+
+
+def test_log_likelihood_of_seen_and_unseen_classes():
+    rows, labels = np.eye(3).repeat(4, 0), np.array([0, 2, 5]).repeat(4)
+    model = LogisticRegression(C=1.0).fit(rows, labels)
+    chances = model.predict_proba(rows)
+    seen = np.mean([np.log(chances[i, [0, 2, 5].index(k)]) for i, k in enumerate(labels)])
+    assert log_likelihood(model, rows, labels) == pytest.approx(seen)
+    assert log_likelihood(model, rows[:2], np.array([1, 9])) == pytest.approx(np.log(1e-12))
 
 
 def test_bgrl_probe_equals_a_grid_search_over_the_same_folds():
