@@ -1,3 +1,46 @@
-"""Knowledge-graph embedding by contrast, on the kernels and evaluators of :mod:`graphcl`."""
+"""Knowledge-graph embedding by contrast, inside PyKEEN: hard but true negatives, quick ranking.
 
-__all__: list[str] = []
+Names are loaded on first use: ``import kge`` itself loads neither torch nor PyKEEN.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kge.evaluation.fused_rank_based import FusedRankBasedEvaluator
+    from kge.losses.hasa import HaSaLoss
+    from kge.registration import register
+    from kge.sampling.hasa import HaSaNegativeSampler
+    from kge.sampling.lemon import LEMONNegativeSampler
+    from kge.structure import StructureIndex
+    from kge.text.encoder import TextEncoder
+
+__all__ = [
+    "FusedRankBasedEvaluator",
+    "HaSaLoss",
+    "HaSaNegativeSampler",
+    "LEMONNegativeSampler",
+    "StructureIndex",
+    "TextEncoder",
+    "register",
+]
+
+_HOMES = {
+    "FusedRankBasedEvaluator": "evaluation.fused_rank_based",
+    "HaSaLoss": "losses.hasa",
+    "HaSaNegativeSampler": "sampling.hasa",
+    "LEMONNegativeSampler": "sampling.lemon",
+    "StructureIndex": "structure",
+    "TextEncoder": "text.encoder",
+    "register": "registration",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"kge.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

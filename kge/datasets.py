@@ -1,0 +1,44 @@
+"""Knowledge graphs by name or directory, numbered so that no test triple is dropped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Before ours: importing it asks this package for UnionDataset (see kge.registration), which then
+# must not be half loaded.
+import pykeen.datasets  # noqa: F401
+
+from kge.dataset_folders import data_root, dataset_folders, find_folder
+from kge.split_report import SplitReport
+from kge.triple_files import MalformedFile
+from kge.union_dataset import UnionDataset, Unseen
+
+__all__ = [
+    "MalformedFile",
+    "SplitReport",
+    "UnionDataset",
+    "data_root",
+    "dataset_folders",
+    "find_folder",
+    "load_dataset",
+]
+
+
+def load_dataset(
+    name: str | Path,
+    root: str | Path | None = None,
+    *,
+    unseen: Unseen = "keep",
+    create_inverse_triples: bool = False,
+) -> UnionDataset:
+    """Knowledge graph with the entities of all three splits; see :class:`UnionDataset`.
+
+    In PyKEEN's pipeline it is ``dataset=load_dataset("wn18rr")``, or by name
+    ``dataset="union", dataset_kwargs=dict(name="wn18rr")``.
+
+    Example:
+        >>> graph = load_dataset("umls")
+        >>> graph.num_entities, graph.training.num_triples, graph.testing.num_triples
+        (135, 5216, 661)
+    """
+    return UnionDataset(name, root, unseen, create_inverse_triples)

@@ -1,0 +1,1 @@
+"""Exact and quick filtered evaluation of PyKEEN models."""

@@ -1,0 +1,1 @@
+"""Negative samplers for PyKEEN, and what they share."""

@@ -1,0 +1,26 @@
+"""Places of a batch's negatives, by the side that they replace."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kge.sampling.filtering import HEAD, TAIL
+from kge.structure import Side
+
+COLUMN: dict[Side, int] = {"tail": TAIL, "head": HEAD}
+"""Column of a triple that a corruption of each side replaces."""
+
+
+def most_slots(columns: Tensor, side: Side) -> int:
+    """How many of the (B, N) slots of one row at most replace the side."""
+    return int((columns == COLUMN[side]).sum(1).max()) if columns.numel() else 0
+
+
+def fill_slots(target: Tensor, columns: Tensor, side: Side, values: Tensor, found: Tensor) -> None:
+    """Write (B, K) values, where found, into a side's slots of (B, N), in order; in place."""
+    ours = columns == COLUMN[side]
+    rank = (ours.cumsum(1) - 1).clamp(min=0)
+    ours &= rank < values.shape[1]
+    rank = rank.clamp(max=values.shape[1] - 1)
+    ours &= found.gather(1, rank)
+    target[ours] = values.gather(1, rank)[ours]

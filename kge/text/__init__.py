@@ -1,0 +1,1 @@
+"""Entity texts: reading, encoding and clustering."""
