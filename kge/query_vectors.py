@@ -102,12 +102,12 @@ def query_key_model(model: Model) -> tuple[QueryKeyModel | None, str]:
     entities, relations = model.entity_representations[0], model.relation_representations[0]
     if len(entities.shape) != 1 or entities.shape != relations.shape:
         return None, f"entities {entities.shape} and relations {relations.shape} differ in shape"
-    if isinstance(model.interaction, _COMPLEX) and not entities(_FIRST).is_complex():
+    first = torch.zeros(1, dtype=torch.int64, device=model.device)
+    if isinstance(model.interaction, _COMPLEX) and not entities(first).is_complex():
         return None, f"{name} is used with real representations"
     return QueryKeyModel(model, rule), f"{name} compares queries and keys by {rule.score}"
 
 
-_FIRST = torch.zeros(1, dtype=torch.int64)
 _COMPLEX = (ComplExInteraction, RotatEInteraction)
 # What of a model takes part in scoring all entities.
 _SCORING = (
