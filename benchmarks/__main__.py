@@ -13,8 +13,9 @@ from rich.table import Table
 from graphcl.train.environment import environment
 from graphcl.train.files import read_json, write_json
 
-CASES = ("infonce", "lightning_overhead", "accuracy")
+CASES = ("accuracy", "infonce", "lightning_overhead")
 RESULTS = Path(__file__).parent / "results"
+MARKS = ("<!-- measured -->", "<!-- /measured -->")
 
 
 def main() -> None:
@@ -22,7 +23,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the cases")
-    commands.add_parser("report", help="tables of the committed results, as Markdown")
+    reporting = commands.add_parser("report", help="tables of the committed results, as Markdown")
+    reporting.add_argument(
+        "--into", type=Path, help=f"put them between {MARKS[0]} and {MARKS[1]} of this file"
+    )
     running = commands.add_parser("run", help="measure one case")
     cases = running.add_subparsers(dest="case", required=True)
     for name in CASES:
@@ -36,8 +40,13 @@ def main() -> None:
         for name in CASES:
             console.print(f"{name:20} {_line(_case(name))}", soft_wrap=True, highlight=False)
     elif options.command == "report":
-        for path in sorted(RESULTS.glob("*.json")):
-            console.print(markdown(read_json(path)), soft_wrap=True, highlight=False, markup=False)
+        tables = "\n\n".join(markdown(read_json(RESULTS / f"{name}.json")) for name in _measured())
+        if options.into:
+            before, _, rest = options.into.read_text().partition(MARKS[0])
+            after = rest.partition(MARKS[1])[2]
+            options.into.write_text(f"{before}{MARKS[0]}\n{tables}\n{MARKS[1]}{after}")
+        else:
+            console.print(tables, soft_wrap=True, highlight=False, markup=False)
     else:
         result = {"case": options.case, "environment": environment(), **_run(options)}
         if options.json:
@@ -67,6 +76,10 @@ def markdown(result: dict[str, Any]) -> str:
         f"python {where['python']}, commit {where['commit']}.",
     ]
     return "\n".join(lines)
+
+
+def _measured() -> list[str]:
+    return [name for name in CASES if (RESULTS / f"{name}.json").exists()]
 
 
 def _case(name: str) -> Any:
