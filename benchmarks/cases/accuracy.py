@@ -16,16 +16,32 @@ class Entry(NamedTuple):
     method: str
     protocol: str
     seeds: int
-    epochs: int | None
+    overrides: dict[str, Any]
+    """What differs from the paper's settings, where two cores cannot pay them."""
     published: str
 
 
 ENTRIES = [
-    Entry("cora", "grace", "random10", 5, None, "83.3 ± .4 (random 10 % train)"),
-    Entry("citeseer", "grace", "random10", 5, None, "72.1 ± .5 (random 10 % train)"),
-    Entry("cora", "dgi", "public", 5, None, "82.3 ± .6 (public)"),
-    Entry("amazon-photo", "gca", "random10", 3, 500, "92.49 ± .09 (random10, 2000 epochs)"),
-    Entry("amazon-photo", "bgrl", "bgrl20", 3, 300, "93.17 ± .30 (bgrl20, 10000 epochs)"),
+    Entry("cora", "grace", "random10", 5, {}, "83.3 ± .4 (random 10 % train)"),
+    Entry("citeseer", "grace", "random10", 5, {}, "72.1 ± .5 (random 10 % train)"),
+    Entry("cora", "dgi", "public", 5, {}, "82.3 ± .6 (public)"),
+    Entry(
+        "amazon-photo",
+        "gca",
+        "random10",
+        3,
+        # At the released learning rate of 0.1 a run may collapse in its first steps.
+        {"epochs": 300, "lr": 0.01},
+        "92.49 ± .09 (random10, lr 0.1, 2000 epochs)",
+    ),
+    Entry(
+        "amazon-photo",
+        "bgrl",
+        "bgrl20",
+        3,
+        {"epochs": 300},
+        "93.17 ± .30 (bgrl20, 10000 epochs)",
+    ),
 ]
 
 
@@ -50,9 +66,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             root=options.root,
             seeds=range(entry.seeds),
             protocol=entry.protocol,
-            overrides={"epochs": entry.epochs} if entry.epochs else {},
+            overrides=entry.overrides,
         )
-        rows.append({**metrics, "published": entry.published})
+        rows.append({**metrics, "overrides": entry.overrides, "published": entry.published})
     return {"rows": rows}
 
 
@@ -62,12 +78,11 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         "method",
         "dataset",
         "protocol",
+        "differs from the paper",
         "epochs",
         "seeds",
         "accuracy %",
         "published % (its protocol)",
-        "s / epoch",
-        "peak MiB",
     ]
     rows = []
     for row in result["rows"]:
@@ -78,12 +93,11 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 row["method"],
                 row["dataset"],
                 row["protocol"],
+                ", ".join(f"{k}={v}" for k, v in row["overrides"].items()) or "-",
                 str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]}-{epochs[-1]}",
                 str(len(row["seeds"])),
                 f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f}",
                 row["published"],
-                f"{row['seconds']['epoch']:.3f}",
-                f"{row['peak_memory_bytes'] / 2**20:.0f}",
             ]
         )
     return header, rows
