@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from kge.sampling.lemon import LEMONNegativeSampler
     from kge.structure import StructureIndex
     from kge.text.encoder import TextEncoder
+    from kge.training.in_batch import InBatchTrainingLoop
 
 __all__ = [
     "FusedRankBasedEvaluator",
     "HaSaLoss",
     "HaSaNegativeSampler",
+    "InBatchTrainingLoop",
     "LEMONNegativeSampler",
     "StructureIndex",
     "TextEncoder",
@@ -29,6 +31,7 @@ _HOMES = {
     "FusedRankBasedEvaluator": "evaluation.fused_rank_based",
     "HaSaLoss": "losses.hasa",
     "HaSaNegativeSampler": "sampling.hasa",
+    "InBatchTrainingLoop": "training.in_batch",
     "LEMONNegativeSampler": "sampling.lemon",
     "StructureIndex": "structure",
     "TextEncoder": "text.encoder",

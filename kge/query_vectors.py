@@ -46,11 +46,12 @@ class QueryKeyModel:
         model: the model itself.
         score: how queries and keys are compared. Only the order of the model's own scores is kept:
             powers of norms are not taken.
+        entities: what represents the entities.
     """
 
     def __init__(self, model: ERModel[Any, Any, Any], rule: QueryRule) -> None:
         self.model, self._rule, self.score = model, rule, rule.score
-        self._entities: Representation = model.entity_representations[0]
+        self.entities: Representation = model.entity_representations[0]
         self._relations: Representation = model.relation_representations[0]
 
     def queries(self, triples: Tensor, side: Side) -> Tensor:
@@ -69,15 +70,15 @@ class QueryKeyModel:
 
     def tail_queries(self, heads: Tensor, relations: Tensor) -> Tensor:
         """Queries (B, D) for the tails of (h, r, ?), by the ids that the model itself uses."""
-        return _as_real(self._rule.tail(self._entities(heads), self._relations(relations)))
+        return _as_real(self._rule.tail(self.entities(heads), self._relations(relations)))
 
     def head_queries(self, relations: Tensor, tails: Tensor) -> Tensor:
         """Queries (B, D) for the heads of (?, r, t), by the ids that the model itself uses."""
-        return _as_real(self._rule.head(self._entities(tails), self._relations(relations)))
+        return _as_real(self._rule.head(self.entities(tails), self._relations(relations)))
 
-    def keys(self, side: Side = "tail") -> Tensor:
-        """Keys (E, D) of all entities; the same for both sides."""
-        return _as_real(self._entities(None))
+    def keys(self, side: Side = "tail", ids: Tensor | None = None) -> Tensor:
+        """Keys (E, D) of all entities, or (n, D) of some ``ids``; the same for both sides."""
+        return _as_real(self.entities(ids))
 
 
 def query_key_model(model: Model) -> tuple[QueryKeyModel | None, str]:
@@ -103,8 +104,10 @@ def query_key_model(model: Model) -> tuple[QueryKeyModel | None, str]:
     if len(entities.shape) != 1 or entities.shape != relations.shape:
         return None, f"entities {entities.shape} and relations {relations.shape} differ in shape"
     first = torch.zeros(1, dtype=torch.int64, device=model.device)
-    if isinstance(model.interaction, _COMPLEX) and not entities(first).is_complex():
-        return None, f"{name} is used with real representations"
+    if isinstance(model.interaction, _COMPLEX):
+        with torch.no_grad():  # so that a regulariser does not count it
+            if not entities(first).is_complex():
+                return None, f"{name} is used with real representations"
     return QueryKeyModel(model, rule), f"{name} compares queries and keys by {rule.score}"
 
 

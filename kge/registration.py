@@ -61,15 +61,22 @@ _COMPONENTS = (
         "BindModelCallback",
         "bindmodel",
     ),
+    _Component(
+        "pykeen.training",
+        "training_loop_resolver",
+        "kge.training.in_batch",
+        "InBatchTrainingLoop",
+        "inbatch",
+    ),
     _Component("pykeen.datasets", "dataset_resolver", "kge.union_dataset", "UnionDataset", "union"),
 )
 
 
 def register() -> None:
-    """Make the samplers, loss, evaluator, callback and data set known to PyKEEN by name.
+    """Make samplers, loss, evaluator, training loop, callback and data set known to PyKEEN by name.
 
     Afterwards ``negative_sampler="hasa"`` or ``"lemon"``, ``loss="hasa"``,
-    ``evaluator="fusedrankbased"``, ``dataset="union"`` and
+    ``training_loop="inbatch"``, ``evaluator="fusedrankbased"``, ``dataset="union"`` and
     ``training_kwargs=dict(callbacks="bindmodel")`` work in ``pipeline`` and ``hpo_pipeline``. Where
     this package was installed (and not only put on the path), they do so without this call.
     Calling it again changes nothing.

@@ -1,0 +1,209 @@
+"""Log-sum-exp of a model's scores over candidates, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from graphcl.kernels import Exclude, KeyWeight, SimilarityWeight, TileWeight, negative_logsumexp
+from kge.query_vectors import QueryKeyModel, query_key_model
+from kge.structure import Side
+
+if TYPE_CHECKING:  # PyKEEN may be half loaded when this module is registered with it
+    from collections.abc import Iterator
+
+    from pykeen.models import Model
+    from pykeen.nn.representation import Representation
+    from pykeen.typing import InductiveMode
+
+_PAIRS = 2**22
+"""Scores of one tile; a distance or an unknown model holds about this many numbers at once."""
+
+
+class Fold(NamedTuple):
+    """How the queries of one side are summed over candidates.
+
+    Attributes:
+        positive: (B,) scores of the rows' own answers.
+        sum: ``sum(tau, beta, log_weight, exclude)`` is the logarithm (B,) of
+            sum_j w_j exp(s_j / tau + beta * s_j), the factor exp(beta * s_j) held constant.
+        candidates: how many there are.
+    """
+
+    positive: Tensor
+    sum: Callable[[float, float, Tensor, Exclude], Tensor]
+    candidates: int
+
+
+def candidate_mass(
+    fold: Fold, *, tau: float, beta: float, log_weight: Tensor, exclude: Exclude
+) -> Tensor:
+    r"""Logarithm (B,) of what the candidates of each row weigh against its positive.
+
+    Without a tilt it is :math:`\log \sum_j w_j e^{s_j / \tau}`. With ``beta`` the candidates' total
+    weight is shared out in proportion to :math:`w_j e^{\beta s_j}`, without gradient (Robinson et
+    al., 2021, arXiv 2010.04592). A row without candidates gives -inf.
+    """
+    if beta == 0:
+        return fold.sum(tau, 0.0, log_weight, exclude)
+    tilted = fold.sum(tau, beta, log_weight, exclude)
+    with torch.no_grad():
+        tilt = fold.sum(1 / beta, 0.0, log_weight, exclude)
+        flat = fold.positive.new_zeros(len(fold.positive), 1)
+        weight = KeyWeight(log_weight) if log_weight.numel() else None
+        total = negative_logsumexp(
+            flat, flat.new_zeros(fold.candidates, 1), log_weight=weight, exclude=exclude
+        )
+        shift = torch.where(total == -torch.inf, 0.0, total - tilt)
+    return tilted + shift
+
+
+def make_fold(
+    model: Model,
+    triples: Tensor,
+    side: Side,
+    ids: Tensor,
+    *,
+    mode: InductiveMode | None = None,
+) -> Fold:
+    """The fold that suits the model: matrix products, distance tiles, or its own scores.
+
+    The regulariser of the entities sees what queries are made of, not the candidates.
+
+    Args:
+        model: in training.
+        triples: (B, 3) triples without inverse relations, on the model's device.
+        side: which entity the candidates replace.
+        ids: (C,) candidates.
+        mode: PyKEEN's inductive mode.
+
+    Raises:
+        ValueError: the model scores all entities or none.
+    """
+    vectors, _ = query_key_model(model) if mode is None else (None, "")
+    if vectors is None or getattr(vectors.model.interaction, "power_norm", False):
+        return _model_fold(model, triples, side, ids, mode)
+    queries = vectors.queries(triples, side)
+    with _unregularised(vectors):
+        own = vectors.keys(side, triples[:, 0 if side == "head" else 2])
+        everything = len(ids) == model.num_entities
+        keys = vectors.keys(side, None if everything else ids)
+    if vectors.score == "dot":
+        positive = (queries * own).sum(1)
+        return Fold(positive, _product_sum(queries, keys), len(ids))
+    p = 1.0 if vectors.score == "l1" else 2.0
+
+    def distances(columns: slice) -> Tensor:
+        return -torch.cdist(queries, keys[columns], p=p)
+
+    positive = -torch.linalg.vector_norm(queries - own, ord=p, dim=1)
+    return Fold(positive, _tiled_sum(distances, len(queries), len(ids)), len(ids))
+
+
+def _product_sum(
+    queries: Tensor, keys: Tensor
+) -> Callable[[float, float, Tensor, Exclude], Tensor]:
+    def total(tau: float, beta: float, log_weight: Tensor, exclude: Exclude) -> Tensor:
+        weight: TileWeight | None = KeyWeight(log_weight) if log_weight.numel() else None
+        if beta:
+            tilt = SimilarityWeight(lambda s: beta * s)
+            weight = tilt if weight is None else weight + tilt
+        return negative_logsumexp(queries, keys, tau=tau, log_weight=weight, exclude=exclude)
+
+    return total
+
+
+def _tiled_sum(
+    scores: Callable[[slice], Tensor], rows: int, count: int, *, width: int = 1
+) -> Callable[[float, float, Tensor, Exclude], Tensor]:
+    """Sum over tiles of columns, each scored again in the backward pass.
+
+    Args:
+        scores: (rows, columns) scores of a slice of the candidates.
+        rows: count of queries.
+        count: count of candidates.
+        width: numbers held for each score.
+    """
+    step = max(1, _PAIRS // max(1, rows * width))
+
+    def total(tau: float, beta: float, log_weight: Tensor, exclude: Exclude) -> Tensor:
+        hide = exclude.rows(0, rows)
+
+        def part(first: int) -> Tensor:
+            columns = slice(first, min(first + step, count))
+            tile = scores(columns)
+            logits = tile / tau
+            if beta:
+                logits = logits + beta * tile.detach()
+            if log_weight.numel():
+                logits = logits + log_weight[columns]
+            logits = logits.clone()
+            hide(logits, columns.start, columns.stop)
+            return logits.logsumexp(1)
+
+        if count <= step:
+            return part(0)
+        parts = [checkpoint(part, first, use_reentrant=False) for first in range(0, count, step)]
+        return torch.stack(parts, 1).logsumexp(1)
+
+    return total
+
+
+def _model_fold(
+    model: Model, triples: Tensor, side: Side, ids: Tensor, mode: InductiveMode | None
+) -> Fold:
+    """Scores as the model itself gives them, for its own ids of (inverse) relations."""
+    inverse = side == "head" and model.use_inverse_triples
+    by_tail = side == "tail" or inverse
+    method: Callable[..., Tensor] = model.score_t if by_tail else model.score_h
+    name = "tails" if by_tail else "heads"
+    if name not in inspect.signature(method).parameters:
+        raise ValueError(
+            f"{type(model).__name__} cannot score some entities alone, which in-batch training "
+            "needs; train it with training_loop='lcwa' or 'slcwa'"
+        )
+    if inverse:
+        asked = model._prepare_batch(triples[:, 1:], index_relation=0)
+        asked = model._prepare_inverse_batch(asked, index_relation=0)
+        whole = torch.cat([asked, triples[:, :1]], 1)
+    elif by_tail:
+        asked = model._prepare_batch(triples[:, :2], index_relation=1)
+        whole = torch.cat([asked, triples[:, 2:]], 1)
+    else:
+        asked = model._prepare_batch(triples[:, 1:], index_relation=0)
+        whole = torch.cat([triples[:, :1], asked], 1)
+    own = model.score_hrt(whole, mode=mode)[:, 0]
+
+    def scores(columns: slice) -> Tensor:
+        return method(asked, mode=mode, **{name: ids[columns]})
+
+    # Most interactions hold a vector for each score.
+    width = max((math.prod(e.shape) for e in _representations(model)), default=64)
+    return Fold(own, _tiled_sum(scores, len(triples), len(ids), width=width), len(ids))
+
+
+def _representations(model: Model) -> list[Representation]:
+    return list(getattr(model, "entity_representations", ()))
+
+
+@contextmanager
+def _unregularised(vectors: QueryKeyModel) -> Iterator[None]:
+    """Within, entities are looked up as candidates, which a penalty on facts leaves out."""
+    parts: list[Any] = [
+        part for part in vectors.entities.modules() if getattr(part, "regularizer", None)
+    ]
+    kept = [part.regularizer for part in parts]
+    for part in parts:
+        part.regularizer = None
+    try:
+        yield
+    finally:
+        for part, regularizer in zip(parts, kept, strict=True):
+            part.regularizer = regularizer

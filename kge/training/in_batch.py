@@ -1,0 +1,194 @@
+"""Training by contrast with the answers of the batch and a pool of entities that all rows share."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NoReturn
+
+import torch
+import torch.nn.functional as F
+from pykeen.training.training_loop import TrainingLoop
+from pykeen.triples import CoreTriplesFactory
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from kge.sampling.candidate_scores import undisturbed
+from kge.sampling.filtering import known_triples
+from kge.sampling.mining import mine
+from kge.structure import Side
+from kge.training.candidate_mass import candidate_mass, make_fold
+from kge.training.candidates import (
+    Batch,
+    CandidateDraw,
+    Candidates,
+    Pool,
+    TripleRows,
+    hidden_answers,
+)
+
+
+class InBatchTrainingLoop(TrainingLoop[Batch]):
+    r"""InfoNCE against shared negatives (``training_loop="inbatch"``).
+
+    Each row asks both (h, r, ?) and (?, r, t). Its negatives are the answers of the other rows, a
+    pool of entities drawn for the batch, and what is mined for it or for another row, without the
+    answers that are known from training. With positive score :math:`s^+`, candidate scores
+    :math:`s_j` and weights :math:`w_j`, the loss of a row is
+
+    .. math:: \log\Big(1 + e^{-(s^+ - \gamma) / \tau} \sum_j w_j e^{s_j / \tau}\Big),
+
+    averaged over rows and sides. ``pool="all"`` is the softmax over all entities (1-vs-all); with
+    ``unbiased`` a pool estimates it (sampled softmax). DistMult and ComplEx become a matrix product
+    of real vectors, TransE and RotatE tiles of distances; other models score tiles of candidates
+    themselves. No (batch, entities, dimension) tensor is formed. The model's own ``loss`` is not
+    used, but for its ``reduction``. A regulariser sees the entities and relations that queries
+    are made of: heads and tails of the batch once each, relations once per side.
+
+    In-batch negatives with the exclusion of all known answers follow SimKGC (Wang et al., 2022,
+    arXiv 2203.02167), the tilt by hardness Robinson et al. (2021, arXiv 2010.04592).
+
+    Args:
+        pool: entities drawn uniformly for each batch, or ``"all"``.
+        in_batch: contrast with the answers of the other rows.
+        mined: that many entities per row which the current model scores best among ``mine_pool``
+            drawn ones become candidates of all rows.
+        mine_pool: entities looked at for mining.
+        tau: temperature.
+        beta: tilt towards hard candidates, in units of one over a score; 0 for none.
+        margin: subtracted from the positive's score, before division by tau.
+        unbiased: weigh candidates by one over the probability to be one, so that few stand for all.
+        exclude_known: leave out all answers known from training; otherwise only the row's own.
+        sides: ``both``, ``head`` or ``tail``.
+        kwargs: of PyKEEN's training loop (model, triples_factory, optimizer, ...).
+
+    Raises:
+        ValueError: settings out of range or that do not go together.
+
+    Example:
+        >>> from pykeen.pipeline import pipeline
+        >>> pipeline(  # doctest: +SKIP
+        ...     dataset="umls", model="complex", training_loop="inbatch",
+        ...     training_loop_kwargs=dict(pool=1024), evaluator="fusedrankbased",
+        ... )
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: Pool = 1024,
+        in_batch: bool = True,
+        mined: int = 0,
+        mine_pool: int = 4096,
+        tau: float = 1.0,
+        beta: float = 0.0,
+        margin: float = 0.0,
+        unbiased: bool = False,
+        exclude_known: bool = True,
+        sides: Literal["both", "head", "tail"] = "both",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        _check(tau=tau, beta=beta, mined=mined, mine_pool=mine_pool, sides=sides)
+        if unbiased and (mined or pool == "all"):
+            reason = "mined candidates have no known probability" if mined else "all are candidates"
+            raise ValueError(f"unbiased=True needs a drawn pool alone: {reason}")
+        if mined and pool == "all":
+            raise ValueError(f"mined={mined} adds nothing to pool='all'")
+        if self.loss_weighter is not None:
+            raise ValueError(
+                f"loss_weighter={self.loss_weighter!r} is not supported by in-batch training"
+            )
+        self.pool: Pool = pool
+        self.in_batch, self.mined, self.mine_pool = in_batch, mined, mine_pool
+        self.tau, self.beta, self.margin = tau, beta, margin
+        self.unbiased, self.exclude_known = unbiased, exclude_known
+        both: tuple[Side, ...] = ("head", "tail")
+        self.asked = both if sides == "both" else (sides,)
+
+    def _create_training_data_loader(
+        self,
+        triples_factory: CoreTriplesFactory,
+        *,
+        sampler: str | None = None,
+        batch_size: int,
+        drop_last: bool,
+        **kwargs: Any,
+    ) -> DataLoader[Batch]:
+        if sampler is not None:
+            raise NotImplementedError(
+                f"in-batch training draws batches uniformly, got sampler={sampler!r}"
+            )
+        triples = triples_factory.mapped_triples
+        self._entities = triples_factory.num_entities
+        # Known answers are those of training, also for the relations' inverses.
+        self._known = known_triples(triples, self._entities, triples_factory.real_num_relations)
+        draw: Any = CandidateDraw(
+            triples, self._entities, self.pool, in_batch=self.in_batch, unbiased=self.unbiased
+        )
+        rows: Any = TripleRows(triples)
+        return DataLoader(
+            rows, batch_size=batch_size, drop_last=drop_last, collate_fn=draw, **kwargs
+        )
+
+    @staticmethod
+    def _get_batch_size(batch: Batch) -> int:
+        return len(batch.triples)
+
+    def _process_batch(
+        self,
+        batch: Batch,
+        start: int,
+        stop: int,
+        label_smoothing: float = 0.0,
+        slice_size: int | None = None,
+    ) -> Tensor:
+        if label_smoothing:
+            raise ValueError(f"label_smoothing={label_smoothing} has no meaning for a contrast")
+        triples = batch.triples[start:stop]
+        losses = torch.stack(
+            [self._side_losses(triples, side, getattr(batch, side)) for side in self.asked]
+        )
+        each = losses.mean(0)
+        loss = each.sum() if self.model.loss.reduction == "sum" else each.mean()
+        penalty = self.model.collect_regularization_term()  # 0, or of shape (1,)
+        return (loss + penalty).sum()
+
+    def _side_losses(self, triples: Tensor, side: Side, candidates: Candidates) -> Tensor:
+        device = self.model.device
+        if self.mined:
+            candidates = self._with_mined(triples, side, candidates)
+        known = self._known if self.exclude_known else None
+        hidden = hidden_answers(triples, side, candidates.ids, known, self._entities)
+        fold = make_fold(
+            self.model, triples.to(device), side, candidates.ids.to(device), mode=self.mode
+        )
+        mass = candidate_mass(
+            fold,
+            tau=self.tau,
+            beta=self.beta,
+            log_weight=candidates.log_weight.to(fold.positive),
+            exclude=hidden.to(device),
+        )
+        return F.softplus(mass - (fold.positive - self.margin) / self.tau)
+
+    def _with_mined(self, triples: Tensor, side: Side, candidates: Candidates) -> Candidates:
+        pool = torch.randint(self._entities, (self.mine_pool,)).unique()
+        with undisturbed(self.model):
+            best = mine(self.model, triples, side, pool, self.mined, self._known, mode=self.mode)
+        found = best.ids[best.found]
+        return Candidates(torch.cat([candidates.ids, found]).unique(), candidates.log_weight)
+
+    def _slice_size_search(self, **kwargs: Any) -> NoReturn:
+        raise MemoryError(
+            "one row of the batch does not fit into memory; lower pool, or mined and mine_pool"
+        )
+
+
+def _check(*, tau: float, beta: float, mined: int, mine_pool: int, sides: str) -> None:
+    if not 0 < tau < float("inf"):
+        raise ValueError(f"tau must be positive and finite, got {tau}")
+    if not 0 <= beta < float("inf"):
+        raise ValueError(f"beta must not be negative, got {beta}")
+    if mined < 0 or (mined and mine_pool < mined):
+        raise ValueError(f"mined={mined} must lie between 0 and mine_pool={mine_pool}")
+    if sides not in ("both", "head", "tail"):
+        raise ValueError(f"sides must be 'both', 'head' or 'tail', got {sides!r}")
