@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -53,6 +54,13 @@ class QueryKeyModel:
         self.model, self._rule, self.score = model, rule, rule.score
         self.entities: Representation = model.entity_representations[0]
         self._relations: Representation = model.relation_representations[0]
+        self._entity_rows: Callable[[Tensor], Tensor] = self.entities
+
+    def with_entities(self, rows: Callable[[Tensor], Tensor]) -> QueryKeyModel:
+        """The same model, whose queries take their entities' rows from ``rows(ids)``."""
+        other = copy(self)
+        other._entity_rows = rows
+        return other
 
     def queries(self, triples: Tensor, side: Side) -> Tensor:
         """Queries (B, D) for the heads or tails of (B, 3) triples without inverse relations.
@@ -70,15 +78,19 @@ class QueryKeyModel:
 
     def tail_queries(self, heads: Tensor, relations: Tensor) -> Tensor:
         """Queries (B, D) for the tails of (h, r, ?), by the ids that the model itself uses."""
-        return _as_real(self._rule.tail(self.entities(heads), self._relations(relations)))
+        return _as_real(self._rule.tail(self._entity_rows(heads), self._relations(relations)))
 
     def head_queries(self, relations: Tensor, tails: Tensor) -> Tensor:
         """Queries (B, D) for the heads of (?, r, t), by the ids that the model itself uses."""
-        return _as_real(self._rule.head(self.entities(tails), self._relations(relations)))
+        return _as_real(self._rule.head(self._entity_rows(tails), self._relations(relations)))
 
-    def keys(self, side: Side = "tail", ids: Tensor | None = None) -> Tensor:
-        """Keys (E, D) of all entities, or (n, D) of some ``ids``; the same for both sides."""
-        return _as_real(self.entities(ids))
+    def keys(self, side: Side = "tail") -> Tensor:
+        """Keys (E, D) of all entities; the same for both sides."""
+        return self.as_key(self.entities(None))
+
+    def as_key(self, rows: Tensor) -> Tensor:
+        """Keys (n, D) from entities' rows, which may be complex."""
+        return _as_real(rows)
 
 
 def query_key_model(model: Model) -> tuple[QueryKeyModel | None, str]:

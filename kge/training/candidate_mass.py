@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from graphcl.kernels import Exclude, KeyWeight, SimilarityWeight, TileWeight, negative_logsumexp
-from kge.query_vectors import QueryKeyModel, query_key_model
+from kge.query_vectors import query_key_model
 from kge.structure import Side
+from kge.training.batch_vectors import BatchVectors
+from kge.training.candidates import COLUMN
 
 if TYPE_CHECKING:  # PyKEEN may be half loaded when this module is registered with it
-    from collections.abc import Iterator
-
     from pykeen.models import Model
     from pykeen.nn.representation import Representation
     from pykeen.typing import InductiveMode
@@ -65,23 +64,19 @@ def candidate_mass(
     return tilted + shift
 
 
-def make_fold(
+def batch_folds(
     model: Model,
     triples: Tensor,
-    side: Side,
-    ids: Tensor,
+    candidates: Mapping[Side, Tensor],
     *,
     mode: InductiveMode | None = None,
-) -> Fold:
-    """The fold that suits the model: matrix products, distance tiles, or its own scores.
-
-    The regulariser of the entities sees what queries are made of, not the candidates.
+) -> dict[Side, Fold]:
+    """For each side the fold that suits the model: matrix products, distances, or its own scores.
 
     Args:
         model: in training.
         triples: (B, 3) triples without inverse relations, on the model's device.
-        side: which entity the candidates replace.
-        ids: (C,) candidates.
+        candidates: (C,) ascending distinct entities that replace the head, the tail, or either.
         mode: PyKEEN's inductive mode.
 
     Raises:
@@ -89,16 +84,23 @@ def make_fold(
     """
     vectors, _ = query_key_model(model) if mode is None else (None, "")
     if vectors is None or getattr(vectors.model.interaction, "power_norm", False):
-        return _model_fold(model, triples, side, ids, mode)
-    queries = vectors.queries(triples, side)
-    with _unregularised(vectors):
-        own = vectors.keys(side, triples[:, 0 if side == "head" else 2])
-        everything = len(ids) == model.num_entities
-        keys = vectors.keys(side, None if everything else ids)
-    if vectors.score == "dot":
+        return {
+            side: _model_fold(model, triples, side, ids, mode) for side, ids in candidates.items()
+        }
+    everything = any(len(ids) == model.num_entities for ids in candidates.values())
+    named = torch.cat([triples[:, 0], triples[:, 2], *candidates.values()])
+    batch = BatchVectors(vectors, None if everything else named)
+    return {side: _vector_fold(batch, triples, side, ids) for side, ids in candidates.items()}
+
+
+def _vector_fold(batch: BatchVectors, triples: Tensor, side: Side, ids: Tensor) -> Fold:
+    queries = batch.queries(triples, side)
+    own = batch.keys(triples[:, COLUMN[side]])
+    keys = batch.keys(ids)
+    if batch.score == "dot":
         positive = (queries * own).sum(1)
         return Fold(positive, _product_sum(queries, keys), len(ids))
-    p = 1.0 if vectors.score == "l1" else 2.0
+    p = 1.0 if batch.score == "l1" else 2.0
 
     def distances(columns: slice) -> Tensor:
         return -torch.cdist(queries, keys[columns], p=p)
@@ -191,19 +193,3 @@ def _model_fold(
 
 def _representations(model: Model) -> list[Representation]:
     return list(getattr(model, "entity_representations", ()))
-
-
-@contextmanager
-def _unregularised(vectors: QueryKeyModel) -> Iterator[None]:
-    """Within, entities are looked up as candidates, which a penalty on facts leaves out."""
-    parts: list[Any] = [
-        part for part in vectors.entities.modules() if getattr(part, "regularizer", None)
-    ]
-    kept = [part.regularizer for part in parts]
-    for part in parts:
-        part.regularizer = None
-    try:
-        yield
-    finally:
-        for part, regularizer in zip(parts, kept, strict=True):
-            part.regularizer = regularizer

@@ -15,7 +15,7 @@ from kge.sampling.candidate_scores import undisturbed
 from kge.sampling.filtering import known_triples
 from kge.sampling.mining import mine
 from kge.structure import Side
-from kge.training.candidate_mass import candidate_mass, make_fold
+from kge.training.candidate_mass import batch_folds, candidate_mass
 from kge.training.candidates import (
     Batch,
     CandidateDraw,
@@ -144,31 +144,35 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         if label_smoothing:
             raise ValueError(f"label_smoothing={label_smoothing} has no meaning for a contrast")
         triples = batch.triples[start:stop]
-        losses = torch.stack(
-            [self._side_losses(triples, side, getattr(batch, side)) for side in self.asked]
-        )
-        each = losses.mean(0)
+        each = self._losses(triples, batch).mean(0)
         loss = each.sum() if self.model.loss.reduction == "sum" else each.mean()
         penalty = self.model.collect_regularization_term()  # 0, or of shape (1,)
         return (loss + penalty).sum()
 
-    def _side_losses(self, triples: Tensor, side: Side, candidates: Candidates) -> Tensor:
+    def _losses(self, triples: Tensor, batch: Batch) -> Tensor:
+        """Losses (sides, B) of B rows of a batch."""
         device = self.model.device
+        candidates: dict[Side, Candidates] = {side: getattr(batch, side) for side in self.asked}
         if self.mined:
-            candidates = self._with_mined(triples, side, candidates)
+            candidates = {
+                side: self._with_mined(triples, side, one) for side, one in candidates.items()
+            }
+        ids = {side: one.ids.to(device) for side, one in candidates.items()}
+        folds = batch_folds(self.model, triples.to(device), ids, mode=self.mode)
         known = self._known if self.exclude_known else None
-        hidden = hidden_answers(triples, side, candidates.ids, known, self._entities)
-        fold = make_fold(
-            self.model, triples.to(device), side, candidates.ids.to(device), mode=self.mode
-        )
-        mass = candidate_mass(
-            fold,
-            tau=self.tau,
-            beta=self.beta,
-            log_weight=candidates.log_weight.to(fold.positive),
-            exclude=hidden.to(device),
-        )
-        return F.softplus(mass - (fold.positive - self.margin) / self.tau)
+        losses = []
+        for side, fold in folds.items():
+            one = candidates[side]
+            hidden = hidden_answers(triples, side, one.ids, known, self._entities)
+            mass = candidate_mass(
+                fold,
+                tau=self.tau,
+                beta=self.beta,
+                log_weight=one.log_weight.to(fold.positive),
+                exclude=hidden.to(device),
+            )
+            losses.append(F.softplus(mass - (fold.positive - self.margin) / self.tau))
+        return torch.stack(losses)
 
     def _with_mined(self, triples: Tensor, side: Side, candidates: Candidates) -> Candidates:
         pool = torch.randint(self._entities, (self.mine_pool,)).unique()

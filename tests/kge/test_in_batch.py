@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import kge
 from graphcl.ranking.known import KnownTriples
-from kge.training.candidate_mass import candidate_mass, make_fold
+from kge.training.candidate_mass import batch_folds, candidate_mass
 from kge.training.candidates import COLUMN, CandidateDraw, hidden_answers
 from kge.training.in_batch import InBatchTrainingLoop
 
@@ -276,9 +276,7 @@ def test_the_regulariser_sees_facts_and_no_candidates() -> None:
     rows = triples.mapped_triples[:8]
     for pool in (1, "all"):
         loop = loop_of(model, triples, pool=pool)
-        for side in ("head", "tail"):
-            batch = loop.loader.collate_fn(rows)
-            loop._side_losses(rows, side, getattr(batch, side))
+        loop._losses(rows, loop.loader.collate_fn(rows))
         terms.append(model.collect_regularization_term())
     torch.testing.assert_close(terms[0], terms[1])
     facts = [entities(rows[:, 0]), entities(rows[:, 2])]
@@ -405,7 +403,7 @@ def test_scores_of_a_fold_are_the_models_own() -> None:
         model: ERModel[Any, Any, Any] = model_of(name, extra, triples).double()
         for side in ("head", "tail"):
             dense = dense_scores(model, rows, side)
-            fold = make_fold(model, rows, side, ids)
+            fold = batch_folds(model, rows, {side: ids})[side]
             own = dense.gather(1, rows[:, COLUMN[side], None])[:, 0]
             torch.testing.assert_close(fold.positive, own, rtol=1e-9, atol=1e-10)
             mass = candidate_mass(

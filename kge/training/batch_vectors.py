@@ -1,0 +1,82 @@
+"""The vectors of a query-key model for one batch, each entity looked up once."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kge.query_vectors import QueryKeyModel
+from kge.structure import Side
+
+if TYPE_CHECKING:  # PyKEEN may be half loaded when this module is registered with it
+    from collections.abc import Iterator
+
+    from pykeen.nn.representation import Representation
+
+
+class BatchVectors:
+    """Queries and keys of a batch, from one look-up of all entities that it names.
+
+    The gradient of a look-up has the size of all entities, so that one is much cheaper than one
+    for each use. Penalties on the entities see what queries are made of, not the candidates.
+
+    Args:
+        vectors: of the model in training.
+        ids: entities that will be asked for, repetitions allowed; None for all of them.
+    """
+
+    def __init__(self, vectors: QueryKeyModel, ids: Tensor | None) -> None:
+        self.score = vectors.score
+        representation = vectors.entities
+        place: Tensor | None = None
+        if ids is not None:
+            ids = ids.unique()
+            place = torch.full((vectors.model.num_entities,), -1, device=ids.device)
+            place[ids] = torch.arange(len(ids), device=ids.device)
+        with _unregularised(representation):
+            self._table = representation(ids)
+        self._place, self._penalty = place, representation.regularizer
+        self._vectors = vectors.with_entities(self._facts)
+
+    def queries(self, triples: Tensor, side: Side) -> Tensor:
+        """See :meth:`kge.query_vectors.QueryKeyModel.queries`."""
+        return self._vectors.queries(triples, side)
+
+    def keys(self, ids: Tensor) -> Tensor:
+        """Keys (n, D) of (n,) entities; all of them, in their order, are not copied."""
+        everything = self._place is None and len(ids) == len(self._table)
+        return self._vectors.as_key(self._table if everything else self._rows(ids))
+
+    def _facts(self, ids: Tensor) -> Tensor:
+        rows = self._rows(ids)
+        if self._penalty is not None:
+            self._penalty.update(rows)
+        return rows
+
+    def _rows(self, ids: Tensor) -> Tensor:
+        if self._place is not None:
+            ids = self._place[ids]
+        if not self._table.is_complex():
+            return F.embedding(ids, self._table)
+        pairs = torch.view_as_real(self._table).flatten(1)
+        return torch.view_as_complex(F.embedding(ids, pairs).unflatten(1, (-1, 2)))
+
+
+@contextmanager
+def _unregularised(representation: Representation) -> Iterator[None]:
+    """Within, what is looked up adds nothing to the regularisation term."""
+    parts: list[Any] = [
+        part for part in representation.modules() if getattr(part, "regularizer", None)
+    ]
+    kept = [part.regularizer for part in parts]
+    for part in parts:
+        part.regularizer = None
+    try:
+        yield
+    finally:
+        for part, regularizer in zip(parts, kept, strict=True):
+            part.regularizer = regularizer
