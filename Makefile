@@ -17,6 +17,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/demo_kg.py
 
 test: install
 	$(BIN)/python -m pytest -q

@@ -1,0 +1,6 @@
+"""``python -m kge``."""
+
+from kge.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""One training run by PyKEEN's pipeline, in a folder where it can be continued."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pykeen.losses import loss_resolver
+from pykeen.models import model_resolver
+from pykeen.pipeline import pipeline
+
+from graphcl.ranking.report import RankReport
+from kge.datasets import UnionDataset
+from kge.evaluation.fused_rank_based import FusedRankBasedEvaluator
+from kge.experiment.callbacks import BestWeights, SafeCheckpoint
+from kge.experiment.files import replacing
+from kge.experiment.settings import NEGATIVES, STOPPING_METRICS, Settings
+
+if TYPE_CHECKING:
+    from pykeen.models import Model
+
+_NEVER = 10**9
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model.
+
+    Attributes:
+        model: with the weights that were best on validation.
+        validation: its ranks on validation.
+        losses: of training, by epoch.
+        seconds: of training, by epoch.
+        validated: the stopping metric by epoch, where it was looked at.
+        best_epoch: whose weights the model has.
+        stopped: whether training ended for want of gain.
+        continued_from: epoch that an earlier call had come to, 0 for none.
+    """
+
+    model: Model
+    validation: RankReport
+    losses: list[float]
+    seconds: list[float]
+    validated: dict[int, float]
+    best_epoch: int
+    stopped: bool
+    continued_from: int
+
+
+def fit(
+    graph: UnionDataset,
+    settings: Settings,
+    folder: Path,
+    *,
+    seed: int = 0,
+    device: torch.device = _CPU,
+    progress: bool = True,
+    checkpoint_seconds: float = 10.0,
+) -> Fitted:
+    """Train one model; called again after an interruption it goes on from the checkpoint.
+
+    Early stopping and the choice of the epoch look at validation alone; test triples are not used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint, best = folder / "checkpoint.ckpt", folder / "best.pt"
+    if not checkpoint.exists():
+        best.unlink(missing_ok=True)  # of a run that came to no checkpoint
+    options = settings.options
+    stopping = options["stopping"]
+    watch = SafeCheckpoint(checkpoint, settings.epochs, checkpoint_seconds)
+    evaluator = FusedRankBasedEvaluator()
+    with _quiet():
+        result = pipeline(
+            dataset=graph,
+            model=settings.model,
+            model_kwargs=options["model"],
+            loss=settings.loss,
+            loss_kwargs=options["loss"],
+            optimizer=settings.optimizer,
+            optimizer_kwargs=options["optimizer"],
+            **_source(settings, graph, device),
+            epochs=settings.epochs,
+            training_kwargs={
+                **options["training"],
+                "callbacks": [watch, BestWeights(best), "bindmodel"],
+                "checkpoint_directory": str(folder),
+                "checkpoint_name": checkpoint.name,
+                "checkpoint_frequency": 0,
+                "use_tqdm_batch": False,
+                "pin_memory": device.type == "cuda",
+                "tqdm_kwargs": {"desc": f"{settings.model}, {settings.negatives}, seed {seed}"},
+            },
+            stopper="early",
+            stopper_kwargs={
+                "metric": STOPPING_METRICS[stopping["metric"]],
+                "frequency": stopping["frequency"],
+                "patience": stopping["patience"] or _NEVER,
+                "relative_delta": stopping["relative_delta"],
+                "best_model_path": best,
+                "clean_up_checkpoint": False,
+            },
+            evaluator=evaluator,  # type: ignore[arg-type]  # an instance is taken as it is
+            use_testing_data=False,
+            device=device,
+            random_seed=seed,
+            use_tqdm=progress,
+        )
+    assert evaluator.report is not None
+    stopper: Any = result.stopper
+    every = stopping["frequency"]
+    return Fitted(
+        model=result.model,
+        validation=evaluator.report,
+        losses=list(result.losses),
+        seconds=watch.seconds,
+        validated={every * (i + 1): float(one) for i, one in enumerate(stopper.results)},
+        best_epoch=stopper.best_epoch or len(result.losses),
+        stopped=bool(stopper.stopped),
+        continued_from=watch.continued_from,
+    )
+
+
+def sampler_options(
+    negatives: str, options: Mapping[str, Any], graph: UnionDataset
+) -> dict[str, Any]:
+    """Keyword arguments of a sampler; without another source LEMON gets the graph's own texts."""
+    found = dict(options)
+    if negatives == "lemon":
+        if all(found.get(source) is None for source in ("texts", "embeddings", "labels")):
+            found["texts"] = graph.entity_texts
+        elif isinstance(found.get("texts"), str) and found.get("entity_ids") is None:
+            found["entity_ids"] = sorted(graph.entity_to_id, key=graph.entity_to_id.__getitem__)
+    return found
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Write a model's weights."""
+    with replacing(path) as file:
+        torch.save(model.state_dict(), file)
+
+
+def load_model(
+    path: Path, graph: UnionDataset, settings: Settings, device: torch.device = _CPU
+) -> Model:
+    """A model with the weights of a file, ready to score."""
+    loss = loss_resolver.make(settings.loss, settings.options["loss"]) if settings.loss else None
+    with _quiet():
+        model: Model = model_resolver.make(
+            settings.model,
+            triples_factory=graph.training,
+            loss=loss,
+            random_seed=0,
+            **settings.options["model"],
+        )
+    model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    return model.to(device).eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep PyKEEN's notes from the terminal, but not its warnings.
+
+    Of the stopper's warnings there is one alone, that it goes on writing the best weights.
+    """
+    levels = {"pykeen": logging.WARNING, "pykeen.stoppers": logging.ERROR}
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _source(settings: Settings, graph: UnionDataset, device: torch.device) -> dict[str, Any]:
+    """The pipeline's arguments for the negatives."""
+    options = settings.options["negatives"]
+    # Where memory runs out on a CPU, there is no exception to learn from.
+    loop = {"automatic_memory_optimization": device.type == "cuda"}
+    if settings.negatives == "inbatch":
+        return {"training_loop": "inbatch", "training_loop_kwargs": {**options, **loop}}
+    return {
+        "training_loop": "slcwa",
+        "training_loop_kwargs": loop,
+        "negative_sampler": NEGATIVES[settings.negatives],
+        "negative_sampler_kwargs": sampler_options(settings.negatives, options, graph),
+    }

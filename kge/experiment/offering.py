@@ -1,0 +1,170 @@
+"""What a sampler offers for one triple of a graph, given by labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pykeen.sampling import NegativeSampler, negative_sampler_resolver
+from pykeen.training import SLCWATrainingLoop
+from torch import Tensor
+
+from kge.datasets import UnionDataset
+from kge.experiment.choices import choose, close_to
+from kge.experiment.fitting import load_model, sampler_options
+from kge.experiment.graph import graph_of_run, open_graph
+from kge.experiment.keywords import home_of, keywords
+from kge.experiment.run_directory import finished_run, seed_folder
+from kge.experiment.running import settings_of_run
+from kge.experiment.settings import NEGATIVES, SAMPLING
+from kge.registration import register
+from kge.sampling.offers import OfferedNegative, describe_negatives
+from kge.structure import StructureIndex
+
+SAMPLERS = tuple(name for name in NEGATIVES if name != "inbatch")
+"""Kinds of negatives that a sampler of PyKEEN's makes."""
+
+_HOPS = 4
+
+
+def offer(
+    dataset: str | Path,
+    sampler: str,
+    triple: str,
+    *,
+    num: int = 10,
+    root: str | Path | None = None,
+    run: str | os.PathLike[str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    draws: int = 1024,
+    seed: int = 0,
+) -> list[OfferedNegative]:
+    """The most frequent negatives of a triple, on each side up to ``num``.
+
+    The sampler has the settings of ``kge train``. Known to be true are the triples of ``train``,
+    ``valid`` and ``test``.
+
+    Args:
+        dataset: name or directory.
+        sampler: one of :data:`SAMPLERS`.
+        triple: labels or names of head, relation and tail, apart by tabs or else by spaces.
+        num: distinct entities per side.
+        root: data root.
+        run: a run on the same graph, whose first model mines and scores. Without one ``hasa`` does
+            not mine, unless ``hard_share`` is given.
+        overrides: settings of the sampler.
+        draws: negatives drawn to choose from.
+        seed: of the draws.
+
+    Raises:
+        FileNotFoundError: no such graph.
+        ValueError: unknown names or settings, or a run on another graph.
+
+    Example:
+        >>> offered = offer("nations", "uniform", "brazil commonbloc0 china", num=2)
+        >>> [one.side for one in offered]
+        ['head', 'head', 'tail', 'tail']
+    """
+    register()
+    sampler = choose("sampler", sampler.lower(), SAMPLERS)
+    if num < 1:
+        raise ValueError(f"the number of negatives must be at least 1, got {num}")
+    options: dict[str, Any] = dict(SAMPLING)
+    config: dict[str, Any] | None = None
+    if run is None:
+        graph = open_graph(dataset, root)
+        if sampler == "hasa":
+            options["hard_share"] = 0.0
+    else:
+        folder, config, metrics = finished_run(run)
+        graph = graph_of_run(config, root)
+        if open_graph(dataset, root, config["options"]["dataset"]).folder != graph.folder:
+            raise ValueError(f"{folder} was trained on {config['dataset']}, not on {dataset}")
+        if config["negatives"] == sampler:
+            options |= config["options"]["negatives"]
+    known_settings = {"negatives": keywords(negative_sampler_resolver.lookup(NEGATIVES[sampler]))}
+    for key, value in (overrides or {}).items():
+        options[home_of(key, known_settings)[1]] = value
+    made = _sampler(sampler, options, graph)
+    score: Callable[[Tensor], Tensor] | None = None
+    loop: SLCWATrainingLoop | None = None
+    if config is not None:
+        settings = settings_of_run(config)
+        weights = seed_folder(folder, metrics["seeds"][0]) / "model.pt"
+        model = load_model(weights, graph, settings)
+        score = model.score_hrt
+        bind = getattr(made, "bind", None)
+        if bind is not None:
+            loop = SLCWATrainingLoop(model=model, triples_factory=graph.training, optimizer="sgd")
+            bind(loop)  # a weak reference: the loop must stay until the end
+    clusters = getattr(made, "clusters", None)
+    index = StructureIndex(
+        graph.training.mapped_triples,
+        num_entities=graph.num_entities,
+        num_relations=graph.training.real_num_relations,
+    )
+    assert graph.validation is not None
+    offered = describe_negatives(
+        made,
+        ids_of(triple, graph),
+        num=num,
+        draws=draws,
+        known={
+            "train": graph.training.mapped_triples,
+            "valid": graph.validation.mapped_triples,
+            "test": graph.testing.mapped_triples,
+        },
+        texts=graph.entity_names,
+        clusters=None if clusters is None else clusters.label,
+        hops=lambda sources, targets: index.distances(sources, targets, _HOPS),
+        score=score,
+        seed=seed,
+    )
+    del loop
+    return offered
+
+
+def ids_of(triple: str, graph: UnionDataset) -> tuple[int, int, int]:
+    """Ids of a triple of labels or names.
+
+    Raises:
+        ValueError: not three words, or one that the graph does not have.
+    """
+    words = triple.split("\t") if "\t" in triple else triple.split()
+    if len(words) != 3:
+        raise ValueError(
+            f"a triple has a head, a relation and a tail, got {len(words)} words in {triple!r}; "
+            "put tabs between labels that hold spaces"
+        )
+    head, relation, tail = (word.strip() for word in words)
+    entities = graph.entity_to_id, graph.entity_names
+    return (
+        _id_of("entity", head, *entities),
+        _id_of("relation", relation, graph.relation_to_id, graph.relation_names),
+        _id_of("entity", tail, *entities),
+    )
+
+
+def _id_of(kind: str, word: str, ids: Mapping[str, int], names: list[str]) -> int:
+    if word in ids:
+        return ids[word]
+    named = [number for number, name in enumerate(names) if name == word]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        labels = [label for label, number in ids.items() if number in named]
+        raise ValueError(f"{len(named)} entities have the name {word!r}: say {' or '.join(labels)}")
+    raise ValueError(f"unknown {kind} {word!r}{close_to(word, [*ids, *names])}")
+
+
+def _sampler(name: str, options: Mapping[str, Any], graph: UnionDataset) -> NegativeSampler:
+    training = graph.training
+    return negative_sampler_resolver.make(
+        NEGATIVES[name],
+        sampler_options(name, options, graph),
+        mapped_triples=training.mapped_triples,
+        num_entities=training.num_entities,
+        num_relations=training.real_num_relations,
+    )

@@ -1,0 +1,250 @@
+"""An experiment: one model with one kind of negatives over several seeds, in a run directory.
+
+Started again, it skips the seeds that are done and continues the one that was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import torch
+
+from kge.datasets import UnionDataset
+from kge.experiment.choices import choose
+from kge.experiment.environment import device_of, environment, peak_memory
+from kge.experiment.figures import (
+    PROTOCOLS,
+    Split,
+    metrics_of,
+    ogb_figures,
+    rank,
+    relation_rows,
+)
+from kge.experiment.files import read_json, write_csv, write_json
+from kge.experiment.fitting import Fitted, fit, load_model, save_model
+from kge.experiment.graph import describe_graph, graph_of_run, open_graph
+from kge.experiment.run_directory import (
+    CURVES,
+    RELATIONS,
+    claim,
+    finished_run,
+    gather,
+    seed_folder,
+    spread,
+)
+from kge.experiment.settings import Settings, settings_for
+
+_SPLITS: tuple[tuple[Split, str], ...] = (("validation", "validation_"), ("test", ""))
+
+
+def run_experiment(
+    dataset: str | Path,
+    model: str,
+    negatives: str,
+    out: str | os.PathLike[str],
+    *,
+    loss: str | None = None,
+    root: str | Path | None = None,
+    epochs: int | None = None,
+    seeds: Sequence[int] = (0,),
+    overrides: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    progress: bool = True,
+    checkpoint_seconds: float = 10.0,
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Train and evaluate, and return what ``metrics.json`` holds.
+
+    The epoch is chosen on validation; the test triples are ranked once, at the end of each seed.
+
+    Args:
+        dataset: name or directory, see :func:`kge.datasets.load_dataset`.
+        model: PyKEEN's name.
+        negatives: ``uniform``, ``bernoulli``, ``hasa``, ``lemon`` or ``inbatch``.
+        out: the run directory.
+        loss: PyKEEN's name.
+        root: data root.
+        epochs: at most, see :func:`kge.experiment.settings.settings_for`.
+        seeds: one run each.
+        overrides: settings by key, likewise.
+        device: see :func:`kge.experiment.environment.device_of`.
+        progress: show progress bars.
+        checkpoint_seconds: least time between two checkpoints.
+        tell: called with what was found about the graph, before training.
+
+    Raises:
+        FileNotFoundError: no such graph.
+        ValueError: unknown names or settings, or a run directory of another experiment.
+    """
+    settings = settings_for(model, negatives, loss=loss, epochs=epochs, overrides=overrides)
+    target = device_of(device)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds must be different numbers, got {list(seeds)}")
+    graph = open_graph(dataset, root, settings.options["dataset"])
+    found = describe_graph(graph)
+    for line in (found["convention"], *found["remarks"]):
+        if tell is not None:
+            tell(line)
+    # By name where it was found by name, so that the files may move with the root.
+    folder, named = Path(out), Path(dataset).expanduser() != graph.folder
+    config = {
+        "dataset": str(dataset) if named else str(graph.folder.resolve()),
+        **settings.as_dict(),
+        "graph": found,
+        "seeds": list(seeds),
+    }
+    claim(folder, config)
+    results = [
+        _one_seed(
+            graph,
+            settings,
+            seed,
+            seed_folder(folder, seed),
+            device=target,
+            progress=progress,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        for seed in seeds
+    ]
+    metrics = {
+        "dataset": graph.metadata["name"] if graph.metadata else str(dataset),
+        "model": settings.model,
+        "negatives": settings.negatives,
+        "loss": settings.loss,
+        "method": f"{settings.model}, {settings.negatives}",
+        "protocol": results[0]["protocol"],
+        "graph": found,
+        "seeds": list(seeds),
+        "epochs": [result["epochs"] for result in results],
+        "best_epochs": [result["best_epoch"] for result in results],
+        "metrics": _spread([result["metrics"] for result in results]),
+        "selection": "validation",
+        "seconds": {
+            name: mean(result["seconds"][name] for result in results)
+            for name in ("train", "epoch", "evaluate")
+        },
+        "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
+        "environment": environment(target),
+    }
+    gather(folder, seeds)
+    write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def evaluate_run(
+    run: str | os.PathLike[str],
+    *,
+    root: str | Path | None = None,
+    protocol: str = "filtered",
+    candidates: int = 500,
+    device: str = "auto",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Rank validation and test again with the stored models; write ``metrics-<protocol>.json``.
+
+    Args:
+        run: a run directory.
+        root: data root, where it is not that of the environment.
+        protocol: ``filtered``, ``unfiltered`` or ``ogb`` (random candidates, see
+            :func:`kge.experiment.figures.ogb_figures`).
+        candidates: per triple and side, for ``ogb``.
+        device: see :func:`kge.experiment.environment.device_of`.
+        progress: show progress bars.
+
+    Raises:
+        ValueError: not a finished run, an unknown protocol, or the graph has changed.
+    """
+    folder, config, before = finished_run(run)
+    choose("protocol", protocol, PROTOCOLS)
+    target = device_of(device)
+    settings = settings_of_run(config)
+    graph = graph_of_run(config, root)
+    started = time.perf_counter()
+    values, stated = [], ""
+    for seed in before["seeds"]:
+        model = load_model(seed_folder(folder, seed) / "model.pt", graph, settings, target)
+        one: dict[str, float] = {}
+        for split, prefix in _SPLITS:
+            if protocol == "ogb":
+                found = ogb_figures(model, graph, split, candidates=candidates, seed=seed)
+                one |= {f"{prefix}{name}": value for name, value in found.items()}
+                stated = f"candidates: {candidates} drawn entities; left out: all true answers"
+            else:
+                report = rank(
+                    model, graph, split, filtered=protocol == "filtered", progress=progress
+                )
+                one |= metrics_of(report, prefix)
+                stated = str(report.protocol)
+        values.append(one)
+    metrics = {
+        **{name: before[name] for name in ("dataset", "model", "negatives", "loss", "method")},
+        "protocol": stated,
+        "graph": config["graph"],
+        "seeds": before["seeds"],
+        "metrics": _spread(values),
+        "selection": before["selection"],
+        "seconds": {"evaluate": (time.perf_counter() - started) / len(values)},
+        "environment": environment(target),
+    }
+    write_json(folder / f"metrics-{protocol}.json", metrics)
+    return metrics
+
+
+def settings_of_run(config: Mapping[str, Any]) -> Settings:
+    """The settings that ``config.json`` holds."""
+    return Settings(**{name: config[name] for name in Settings.__dataclass_fields__})
+
+
+def _one_seed(
+    graph: UnionDataset, settings: Settings, seed: int, folder: Path, **options: Any
+) -> dict[str, Any]:
+    done = folder / "result.json"
+    if done.exists():
+        before: dict[str, Any] = read_json(done)
+        return before
+    device: torch.device = options["device"]
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    fitted = fit(graph, settings, folder, seed=seed, **options)
+    started = time.perf_counter()
+    report = rank(fitted.model, graph, "test", progress=options["progress"])
+    seconds = time.perf_counter() - started
+    save_model(folder / "model.pt", fitted.model)
+    write_csv(folder / "curves.csv", CURVES, _curve(fitted))
+    write_csv(folder / "relations.csv", RELATIONS, relation_rows(report, graph))
+    result = {
+        "seed": seed,
+        "epochs": len(fitted.losses),
+        "best_epoch": fitted.best_epoch,
+        "stopped_early": fitted.stopped,
+        "final_loss": fitted.losses[-1],
+        "metrics": {**metrics_of(report), **metrics_of(fitted.validation, "validation_")},
+        "protocol": str(report.protocol),
+        "seconds": {
+            "train": sum(fitted.seconds),
+            "epoch": median(fitted.seconds),
+            "evaluate": seconds,
+        },
+        "peak_memory_bytes": peak_memory(device),
+    }
+    write_json(done, result)
+    (folder / "best.pt").unlink(missing_ok=True)  # model.pt has the same weights
+    return result
+
+
+def _curve(fitted: Fitted) -> list[list[Any]]:
+    return [
+        [epoch, loss, fitted.validated.get(epoch, ""), seconds]
+        for epoch, (loss, seconds) in enumerate(
+            zip(fitted.losses, fitted.seconds, strict=True), start=1
+        )
+    ]
+
+
+def _spread(values: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    return {name: spread([one[name] for one in values]) for name in values[0]}

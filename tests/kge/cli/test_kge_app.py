@@ -1,0 +1,190 @@
+"""Commands of ``kge``, and how mistakes are told."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import kge.cli.app as app
+
+GROUP: Any = typer.main.get_command(app.app)
+COMMANDS = sorted(GROUP.commands)
+SMALL = ("--epochs", 2, "--set", "embedding_dim=8", "--device", "cpu", "--no-progress")
+
+
+def train(*words: object, out: Path, dataset: object = "nations", model: str = "distmult") -> tuple:
+    return ("train", "--dataset", dataset, "--model", model, "--out", out, *SMALL, *words)
+
+
+def test_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kge", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "hard but true negatives" in " ".join(done.stdout.split())
+    for name in COMMANDS:
+        assert name in done.stdout
+
+
+def test_help_loads_neither_torch_nor_pykeen() -> None:
+    code = "import sys, kge.cli.app; print({'torch', 'pykeen', 'sklearn'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_commands() -> None:
+    assert COMMANDS == ["datasets", "evaluate", "models", "negatives", "plot", "train"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_an_example_of_options_that_exist(name: str, command: Any) -> None:
+    shown = command(name, "--help")
+    assert shown.code == 0
+    text = " ".join((GROUP.commands[name].callback.__doc__ or "").split())
+    words = text.partition("Example: kge ")[2].split()
+    assert words[0] == name
+    known = {option for parameter in GROUP.commands[name].params for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= known
+
+
+def test_datasets(command: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "KG" / "Tiny"
+    folder.mkdir(parents=True)
+    (folder / "train.txt").write_text("a\tr\tb\nb\tr\tc\n\n")
+    (folder / "entities.tsv").write_text("a\tA\t\n")
+    shown = command("datasets", "--root", tmp_path)
+    assert shown.code == 0
+    rows = {}
+    for line in shown.out.splitlines():
+        cells = [cell.strip() for cell in line.strip("│").split("│")]
+        rows[cells[0]] = cells[1:]
+    assert rows["tiny"] == ["2", "-", "-", "yes", str(folder)]
+    assert rows["umls"][:4] == ["5216", "652", "661", "no"]
+
+
+def test_models(command: Any) -> None:
+    shown = command("models")
+    assert "distmult, distmultliteral" in shown.out
+    assert "negatives: uniform, bernoulli, hasa, lemon, inbatch" in shown.out
+    shown = command("models", "transe", "--negatives", "inbatch")
+    rows = [[one.strip() for one in line.strip("│").split("│")] for line in shown.out.splitlines()]
+    for row in (
+        ["model", "scoring_fct_norm", "1"],
+        ["negatives", "pool", "1024"],
+        ["optimizer", "lr", "0.01"],
+        ["training", "batch_size", "256"],
+        ["stopping", "patience", "5"],
+    ):
+        assert row in rows
+
+
+def test_train_writes_a_run_and_shows_it(command: Any, tmp_path: Path) -> None:
+    shown = command(*train("--seeds", 2, "--negatives", "hasa", out=tmp_path))
+    assert shown.code == 0, shown.err
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["seeds"] == [0, 1]
+    assert "entities of all splits (14), no triple dropped" in shown.out
+    assert "distmult, hasa on nations" in shown.out
+    assert f"{metrics['metrics']['mrr']['mean']:.4f}" in shown.out
+    assert f"{metrics['metrics']['validation_mrr']['mean']:.4f}" in shown.out
+    assert "2 seeds, selected by validation" in shown.out
+    assert shown.err == ""
+
+
+def test_options_of_train_reach_the_run(command: Any, tmp_path: Path) -> None:
+    words = ("--negatives", "lemon", "--loss", "nssa", "--set", "loss.margin=3", "--set", "lr=0.1")
+    assert command(*train(*words, "--set", "anchor=replaced", out=tmp_path)).code == 0
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["loss"], config["epochs"], config["negatives"]) == ("nssa", 2, "lemon")
+    assert config["options"]["loss"] == {"margin": 3}
+    assert config["options"]["optimizer"] == {"lr": 0.1}
+    assert config["options"]["negatives"]["anchor"] == "replaced"
+    assert config["options"]["model"] == {"embedding_dim": 8}
+
+
+def test_train_shows_progress_where_it_is_wanted(command: Any, tmp_path: Path) -> None:
+    shown = command(*train("--progress", out=tmp_path))
+    assert "distmult, uniform, seed 0" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            {"dataset": "natoins"},
+            "no graph 'natoins'",
+        ),
+        ({"dataset": "natoins"}, "(did you mean 'nations'?)"),
+        ({"model": "distmul"}, "unknown model 'distmul' (did you mean 'distmult'"),
+        ({"more": ("--negatives", "lemmon")}, "'lemmon' (did you mean 'lemon'?)"),
+        ({"more": ("--set", "embeding_dim=3")}, "(did you mean 'embedding_dim'"),
+        ({"more": ("--set", "lr")}, "--set takes key=value"),
+        ({"more": ("--device", "gpu")}, "unknown device 'gpu'"),
+        ({"more": ("--loss", "nsa")}, "unknown loss 'nsa'"),
+        ({"more": ("--set", "unseen=maybe")}, "unseen must be keep or drop"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(
+    words: dict[str, Any], message: str, command: Any, tmp_path: Path
+) -> None:
+    more = words.pop("more", ())
+    shown = command(*train(*more, out=tmp_path / "run", **words))
+    assert shown.code == 2
+    assert shown.err.startswith("kge: ")
+    assert shown.err.count("\n") == 1
+    assert message in shown.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_malformed_file_is_named(command: Any, tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("a\tr\tb\n")
+    (tmp_path / "valid.txt").write_text("a\tr\n")
+    shown = command(*train(out=tmp_path / "run", dataset=tmp_path))
+    assert shown.code == 2
+    assert f"{tmp_path / 'valid.txt'}, line 1" in shown.err
+
+
+def test_evaluate(command: Any, finished: Path) -> None:
+    shown = command("evaluate", "--run", finished, "--device", "cpu", "--no-progress")
+    assert shown.code == 0
+    metrics = json.loads((finished / "metrics.json").read_text())["metrics"]
+    for name in ("hits@10", "validation_hits@10"):
+        assert f"{metrics[name]['mean']:.4f}" in shown.out
+    words = ("--protocol", "ogb", "--candidates", 20, "--device", "cpu", "--no-progress")
+    shown = command("evaluate", "--run", finished, *words)
+    assert "20 drawn entities" in shown.out
+    assert (finished / "metrics-ogb.json").exists()
+    assert command("evaluate", "--run", finished / "none").code == 2
+
+
+def test_negatives(command: Any, finished: Path) -> None:
+    words = ("negatives", "--dataset", "umls", "--sampler")
+    shown = command(*words, "lemon", "--triple", "alga isa plant", "-n", 3, "--run", finished)
+    assert shown.code == 0, shown.err
+    rows = [[one.strip() for one in line.strip("│").split("│")] for line in shown.out.splitlines()]
+    offered = [row for row in rows if row[0] in ("head", "tail")]
+    assert [row[0] for row in offered] == ["head"] * 3 + ["tail"] * 3
+    for _, _, share, score, _, cluster, _ in offered:
+        assert 0 < float(share) <= 1
+        float(score)
+        int(cluster)
+    shown = command(*words, "hasa", "--triple", "alga isa plant", "-n", 3)
+    assert "no model, so that nothing is mined" in shown.out
+    shown = command(*words, "hasa", "--triple", "algae isa plant")
+    assert (shown.code, shown.err) == (2, "kge: unknown entity 'algae' (did you mean 'alga'?)\n")
+
+
+def test_plot(command: Any, finished: Path) -> None:
+    shown = command("plot", "--run", finished, "--seed", 1, "--device", "cpu")
+    assert shown.code == 0, shown.err
+    for name in ("curves", "scores", "texts"):
+        path = finished / f"{name}.png"
+        assert str(path) in shown.out
+        assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert not list(finished.glob(".*")), "a temporary file was left"
+    shown = command("plot", "--run", finished, "--seed", 7)
+    assert (shown.code, shown.err) == (2, "kge: the run has no seed 7; it has [0, 1]\n")

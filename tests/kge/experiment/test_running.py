@@ -1,0 +1,287 @@
+"""Runs: what they leave behind, what they select by, and how they go on."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pykeen.evaluation import RankBasedEvaluator
+from pykeen.training.training_loop import TrainingLoop
+
+from kge.experiment.fitting import load_model
+from kge.experiment.graph import graph_of_run
+from kge.experiment.running import evaluate_run, run_experiment, settings_of_run
+from kge.experiment.settings import NEGATIVES
+
+
+def content(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("negatives", NEGATIVES)
+def test_every_kind_of_negatives_trains(negatives: str, train: Any, tmp_path: Path) -> None:
+    metrics = train(tmp_path, negatives)
+    assert content(tmp_path / "metrics.json") == metrics
+    assert metrics["negatives"] == negatives
+    assert 0 < metrics["metrics"]["mrr"]["mean"] <= 1
+    losses = [float(row["loss"]) for row in table(tmp_path / "curves.csv")]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+
+
+def test_metrics_json_has_what_the_design_says(finished: Path) -> None:
+    metrics = content(finished / "metrics.json")
+    assert {"dataset", "method", "protocol", "seeds", "metrics", "selection"} <= metrics.keys()
+    assert metrics["seeds"] == [0, 1]
+    assert metrics["selection"] == "validation"
+    assert {"train", "epoch", "evaluate"} <= metrics["seconds"].keys()
+    assert {"torch", "device", "threads", "version", "commit"} <= metrics["environment"].keys()
+    assert metrics["peak_memory_bytes"] > 0
+    assert metrics["graph"]["convention"] == "entities of all splits (14), no triple dropped"
+    for name in ("mrr", "hits@1", "hits@3", "hits@10", "validation_mrr"):
+        found = metrics["metrics"][name]
+        first, second = found["values"]
+        assert found["mean"] == pytest.approx((first + second) / 2)
+        assert found["std"] == pytest.approx(abs(first - second) / 2**0.5)
+    assert first != second
+    for name in ("config.json", "curves.csv", "relations.csv", "model.pt", "checkpoint.ckpt"):
+        assert (finished / name).stat().st_size > 0
+    assert not [path for path in finished.rglob(".*")], "a temporary file was left"
+
+
+def test_figures_are_those_of_pykeen_for_the_stored_model(finished: Path) -> None:
+    config, metrics = content(finished / "config.json"), content(finished / "metrics.json")
+    graph = graph_of_run(config)
+    train, valid = graph.training.mapped_triples, graph.validation.mapped_triples
+    for place, seed in enumerate((0, 1)):
+        weights = finished / f"seed-{seed}" / "model.pt"
+        model = load_model(weights, graph, settings_of_run(config))
+        for prefix, triples, others in (
+            ("validation_", valid, [train]),
+            ("", graph.testing.mapped_triples, [train, valid]),
+        ):
+            found = RankBasedEvaluator().evaluate(
+                model, triples, additional_filter_triples=others, use_tqdm=False
+            )
+            for name, theirs in (("mrr", "mrr"), ("hits@3", "hits_at_3"), ("amri", "amri")):
+                value = metrics["metrics"][f"{prefix}{name}"]["values"][place]
+                expected = found.get_metric(f"both.realistic.{theirs}")
+                assert value == pytest.approx(expected, abs=2e-4)
+
+
+def test_the_weights_are_those_of_the_best_epoch_on_validation(finished: Path) -> None:
+    metrics = content(finished / "metrics.json")
+    for place, seed in enumerate((0, 1)):
+        rows = table(finished / f"seed-{seed}" / "curves.csv")
+        assert [row["epoch"] for row in rows if row["validation"]] == ["2", "4", "6"]
+        seen = {int(row["epoch"]): float(row["validation"]) for row in rows if row["validation"]}
+        best = max(seen, key=seen.__getitem__)
+        assert metrics["best_epochs"][place] == best
+        chosen = metrics["metrics"]["validation_mrr"]["values"][place]
+        assert chosen == pytest.approx(seen[best], abs=1e-6)
+
+
+def test_best_weights_come_back_when_training_ends_by_itself(train: Any, tmp_path: Path) -> None:
+    """A rate so high that the first epochs are the best: PyKEEN would keep the last."""
+    metrics = train(
+        tmp_path, epochs=6, overrides={"lr": 0.5, "patience": 0, "optimizer": "sgd", "frequency": 1}
+    )
+    seen = [float(row["validation"]) for row in table(tmp_path / "curves.csv")]
+    assert metrics["epochs"] == [6]
+    assert metrics["metrics"]["validation_mrr"]["mean"] == pytest.approx(max(seen), abs=1e-6)
+
+
+def test_training_stops_without_gain(train: Any, tmp_path: Path) -> None:
+    metrics = train(
+        tmp_path, epochs=50, overrides={"lr": 1e-12, "patience": 2, "relative_delta": 0.5}
+    )
+    (epochs,) = metrics["epochs"]
+    assert epochs == 3 * 2  # 50 // 20 epochs apart; the first is the best, two without gain
+    assert metrics["best_epochs"] == [2]
+
+
+def test_test_triples_are_ranked_once_and_at_the_end(
+    train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kge.evaluation.fused_rank_based import FusedRankBasedEvaluator
+
+    seen: list[int] = []
+    evaluate = FusedRankBasedEvaluator.evaluate
+
+    def counted(self: Any, model: Any, triples: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(len(triples))
+        return evaluate(self, model, triples, *args, **kwargs)
+
+    def of_pipeline(self: Any, model: Any, mapped_triples: Any, **kwargs: Any) -> Any:
+        return counted(self, model, mapped_triples, **kwargs)
+
+    monkeypatch.setattr(FusedRankBasedEvaluator, "evaluate", of_pipeline)
+    train(tmp_path, seeds=(0, 1))
+    valid, test = 199, 201  # of Nations
+    assert seen == [*([valid] * 4), test] * 2
+
+
+def test_relations_add_up_to_the_whole(finished: Path) -> None:
+    metrics = content(finished / "metrics.json")["metrics"]
+    rows = table(finished / "relations.csv")
+    counts = [int(row["count"]) for row in rows]
+    assert sum(counts) == 201
+    assert counts == sorted(counts, reverse=True)
+    for name in ("mrr", "hits@10"):
+        total = sum(int(row["count"]) * float(row[name]) for row in rows)
+        assert total / 201 == pytest.approx(metrics[name]["mean"], abs=1e-6)
+
+
+def test_finished_seeds_are_skipped_and_more_may_follow(train: Any, tmp_path: Path) -> None:
+    before = train(tmp_path)
+    stamp = (tmp_path / "seed-0" / "result.json").stat().st_mtime_ns
+    after = train(tmp_path, seeds=(0, 1))
+    assert (tmp_path / "seed-0" / "result.json").stat().st_mtime_ns == stamp
+    assert after["metrics"]["mrr"]["values"][0] == before["metrics"]["mrr"]["values"][0]
+    assert {row["seed"] for row in table(tmp_path / "curves.csv")} == {"0", "1"}
+
+
+class Interrupted(Exception):
+    """Stands for a crash."""
+
+
+def crash_in_epoch(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_epoch = TrainingLoop._train_epoch
+
+    def crash(self: Any, *args: Any, epoch: int, **kwargs: Any) -> Any:
+        if epoch == number:
+            raise Interrupted
+        return train_epoch(self, *args, epoch=epoch, **kwargs)
+
+    monkeypatch.setattr(TrainingLoop, "_train_epoch", crash)
+
+
+@pytest.mark.parametrize("negatives", ["hasa", "lemon", "inbatch"])
+def test_an_interrupted_run_ends_like_one_that_was_not(
+    negatives: str, train: Any, tmp_path: Path
+) -> None:
+    whole = train(tmp_path / "whole", negatives, epochs=5)
+    with pytest.MonkeyPatch.context() as patch:
+        crash_in_epoch(4, patch)
+        with pytest.raises(Interrupted):
+            train(tmp_path / "cut", negatives, epochs=5, checkpoint_seconds=0.0)
+    assert not (tmp_path / "cut" / "metrics.json").exists()
+    again = train(tmp_path / "cut", negatives, epochs=5)
+    assert again["metrics"] == whole["metrics"]
+    curves = [table(tmp_path / name / "curves.csv") for name in ("whole", "cut")]
+    for one, other in zip(*curves, strict=True):
+        assert one["loss"] == other["loss"]
+        assert one["validation"] == other["validation"]
+        assert float(other["seconds"]) > 0
+
+
+def test_a_crash_while_the_checkpoint_is_written_leaves_the_one_before(
+    train: Any, tmp_path: Path
+) -> None:
+    whole = train(tmp_path / "whole", epochs=4)
+    save, written = torch.save, []
+
+    def broken(state: Any, path: Any, **kwargs: Any) -> None:
+        if isinstance(state, dict) and "epoch" in state and hasattr(path, "write"):
+            written.append(state["epoch"])
+            if len(written) == 3:
+                path.write(b"half")
+                raise Interrupted
+        save(state, path, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "save", broken)
+        with pytest.raises(Interrupted):
+            train(tmp_path / "cut", epochs=4, checkpoint_seconds=0.0)
+    stored = torch.load(tmp_path / "cut" / "seed-0" / "checkpoint.ckpt", weights_only=False)
+    assert stored["epoch"] == written[1] == 2
+    assert train(tmp_path / "cut", epochs=4)["metrics"] == whole["metrics"]
+
+
+def test_checkpoints_are_not_written_after_every_epoch(train: Any, tmp_path: Path) -> None:
+    save, count = TrainingLoop._save_state, []
+
+    def counted(self: Any, path: Any, *args: Any, **kwargs: Any) -> None:
+        count.append(self._epoch) if hasattr(path, "write") else None
+        save(self, path, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingLoop, "_save_state", counted)
+        train(tmp_path, epochs=4, checkpoint_seconds=1000.0)
+    assert count == [4]
+
+
+def test_the_directory_of_another_experiment_is_refused(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds another experiment.*negatives: 'hasa' there"):
+        run_experiment("nations", "distmult", "lemon", finished, device="cpu")
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(ValueError, match="holds no experiment"):
+        run_experiment("nations", "distmult", "lemon", tmp_path, device="cpu")
+    with pytest.raises(ValueError, match="different numbers"):
+        run_experiment("nations", "distmult", "lemon", tmp_path / "new", seeds=(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("unseen", "told"), [("keep", "no triple dropped"), ("drop", "dropped 0 of valid, 1 of test")]
+)
+def test_what_was_dropped_is_told_and_stored(
+    unseen: str, told: str, train: Any, novel: Path, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    metrics = train(
+        tmp_path / "run", dataset=novel, overrides={"unseen": unseen}, tell=lines.append
+    )
+    assert told in lines[0]
+    assert any("1 test triples unseen in train" in line for line in lines)
+    assert metrics["graph"]["convention"] == lines[0]
+    dropped = int(unseen == "drop")
+    assert metrics["graph"]["dropped"]["test"] == dropped
+    assert metrics["graph"]["triples"]["test"] == 2 - dropped
+    rows = table(tmp_path / "run" / "relations.csv")
+    assert sum(int(row["count"]) for row in rows) == 2 - dropped
+
+
+def test_files_that_changed_are_noticed(train: Any, novel: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", dataset=novel)
+    assert evaluate_run(tmp_path / "run", progress=False, device="cpu")
+    with open(novel / "train.txt", "a") as file:
+        file.write("e0\tr0\te7\n")
+    with pytest.raises(ValueError, match="not what the run was trained on"):
+        evaluate_run(tmp_path / "run", progress=False, device="cpu")
+    with pytest.raises(ValueError, match="holds another experiment"):
+        train(tmp_path / "run", dataset=novel)
+
+
+def test_evaluation_repeats_the_figures_of_training(finished: Path) -> None:
+    again = evaluate_run(finished, progress=False, device="cpu")
+    assert again["metrics"] == content(finished / "metrics.json")["metrics"]
+    assert content(finished / "metrics-filtered.json") == again
+
+
+def test_unfiltered_ranks_are_no_better(finished: Path) -> None:
+    filtered = evaluate_run(finished, progress=False, device="cpu")["metrics"]
+    found = evaluate_run(finished, protocol="unfiltered", progress=False, device="cpu")
+    assert found["metrics"]["mrr"]["mean"] < filtered["mrr"]["mean"]
+    assert "unfiltered" in found["protocol"]
+
+
+def test_a_run_that_is_not_there(tmp_path: Path, finished: Path) -> None:
+    with pytest.raises(ValueError, match="holds no finished run"):
+        evaluate_run(tmp_path)
+    with pytest.raises(ValueError, match=r"unknown protocol 'filterd' .did you mean 'filtered'"):
+        evaluate_run(finished, protocol="filterd")
+
+
+def test_inverse_relations(train: Any, tmp_path: Path) -> None:
+    train(tmp_path, overrides={"create_inverse_triples": True})
+    labels = {row["relation"] for row in table(tmp_path / "relations.csv")}
+    assert not [label for label in labels if label.endswith("_inverse")]
+    first = content(tmp_path / "metrics.json")["metrics"]
+    assert evaluate_run(tmp_path, progress=False, device="cpu")["metrics"] == first
