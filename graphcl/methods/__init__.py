@@ -7,15 +7,17 @@ if TYPE_CHECKING:
     from graphcl.methods.bgrl import BGRL
     from graphcl.methods.dgi import DGI
     from graphcl.methods.gca import GCA
+    from graphcl.methods.gcool import GCooL
     from graphcl.methods.grace import GRACE
     from graphcl.methods.method import GraphMethod
 
-__all__ = ["BGRL", "DGI", "GCA", "GRACE", "GraphMethod"]
+__all__ = ["BGRL", "DGI", "GCA", "GRACE", "GCooL", "GraphMethod"]
 
 _HOMES = {
     "BGRL": "graphcl.methods.bgrl",
     "DGI": "graphcl.methods.dgi",
     "GCA": "graphcl.methods.gca",
+    "GCooL": "graphcl.methods.gcool",
     "GRACE": "graphcl.methods.grace",
     "GraphMethod": "graphcl.methods.method",
 }

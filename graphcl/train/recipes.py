@@ -19,7 +19,7 @@ else:  # pragma: no cover - the tested version is 3.11
 if TYPE_CHECKING:
     from graphcl.methods.method import GraphMethod
 
-_CLASSES = {"grace": "GRACE", "gca": "GCA", "bgrl": "BGRL", "dgi": "DGI"}
+_CLASSES = {"grace": "GRACE", "gca": "GCA", "bgrl": "BGRL", "dgi": "DGI", "gcool": "GCooL"}
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def settings_for(method: str, dataset: str, overrides: Mapping[str, Any] | None 
     """The recipe of a method for a dataset, with overrides on top.
 
     Args:
-        method: ``grace``, ``gca``, ``bgrl`` or ``dgi``.
+        method: one of :func:`method_names`.
         dataset: a name of :func:`graphcl.data.load_dataset`; without a section of its own the
             method's default serves.
         overrides: values by key, of the method's constructor or of :class:`TrainingOptions`.

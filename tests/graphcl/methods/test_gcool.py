@@ -1,0 +1,104 @@
+"""Unit tests T6 to T8 of gCooL's specification, its wiring and its memory."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch_geometric.data import Data
+
+from graphcl.methods import GCooL
+from graphcl.methods.gcool import gcool_schedule
+
+STILL: dict[str, Any] = {"drop_edge": (0, 0), "mask_feature": (0, 0)}
+
+
+def test_t6_swapping_the_views_leaves_the_loss(graph: Data) -> None:
+    torch.manual_seed(0)
+    method = GCooL(12, 8, communities=3, gamma=0.5, stride=10)
+    method.after_step(0, 10)
+    drawn = [method.view(graph.x, graph.edge_index, which) for which in (0, 1)]
+    losses = []
+    for order in ((0, 1), (1, 0)):
+        method.view = lambda x, edges, which, order=order: drawn[order[which]]  # type: ignore
+        losses.append(method(graph.x, graph.edge_index))
+    torch.testing.assert_close(*losses)
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_t7_communities_reach_the_encoder_only_when_not_detached(detach: bool, graph: Data) -> None:
+    torch.manual_seed(0)
+    method = GCooL(12, 8, communities=3, detach_assign=detach)
+    h = F.normalize(method.head(method.encode(graph.x, graph.edge_index)))
+    loss = method.deca(method.memberships(h), graph.edge_index)
+    loss.backward()
+    reached = any(p.grad is not None and bool(p.grad.any()) for p in method.encoder.parameters())
+    assert reached != detach
+    assert method.centres.grad is not None
+    assert bool(method.centres.grad.any())
+
+
+def test_t8_schedule() -> None:
+    assert gcool_schedule(0, 500) == (1.0, 1.0)
+    assert gcool_schedule(50, 500) == pytest.approx((0.5, math.exp(-0.1)))
+    assert gcool_schedule(100, 500) == pytest.approx((0.0, math.exp(-0.2)))
+    assert gcool_schedule(500, 500) == pytest.approx((0.0, math.exp(-1)))
+
+
+def test_loss_is_the_scheduled_sum_and_ends_in_the_node_term(graph: Data) -> None:
+    method = GCooL(12, 8, communities=3, stride=10, **STILL)
+    h = F.normalize(method.head(method.encode(graph.x, graph.edge_index)))
+    r = method.memberships(h)
+    node = method.loss(h, h)
+    own = r.argmax(1)
+    terms = method.deca(r, graph.edge_index), method.resc(h, h, own, own, 3)
+    for epoch in (0, 1, 2, 7):
+        method.epoch.fill_(epoch)
+        share, part = max(0.0, 1 - epoch / 2), math.exp(-epoch / 10)
+        wanted = node + share * (part * terms[0] + (1 - part) * terms[1])
+        torch.testing.assert_close(method(graph.x, graph.edge_index), wanted)
+
+
+def test_epoch_is_kept_in_the_state() -> None:
+    method = GCooL(12, 8)
+    method.after_step(4, 10)
+    other = GCooL(12, 8)
+    other.load_state_dict(method.state_dict())
+    assert int(other.epoch) == 5
+
+
+def test_widths_and_communities(graph: Data) -> None:
+    method = GCooL(12, 8, inner=20, communities=3, layers=3)
+    assert method.encoder.channels == (20, 20, 8)
+    label = method.communities(graph.x, graph.edge_index)
+    assert label.shape == (graph.num_nodes,)
+    assert 0 <= int(label.min()) <= int(label.max()) < 3
+
+
+def test_bad_settings() -> None:
+    for options, words in (({"communities": 0}, "communities"), ({"stride": 0}, "stride")):
+        with pytest.raises(ValueError, match=words):
+            GCooL(12, 8, **options)
+
+
+def test_a_step_holds_nothing_of_size_n_by_n() -> None:
+    nodes, largest = 20_000, 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):  # type: ignore
+            nonlocal largest
+            out = func(*args, **(kwargs or {}))
+            for one in out if isinstance(out, tuple | list) else (out,):
+                if isinstance(one, torch.Tensor) and one.layout == torch.strided:
+                    largest = max(largest, one.numel())
+            return out
+
+    torch.manual_seed(0)
+    method = GCooL(4, 4, communities=5, gamma=0.1)
+    method.after_step(0, 100)
+    edges = torch.randint(nodes, (2, 40_000))
+    with Watch():
+        method(torch.rand(nodes, 4), edges).backward()
+    assert largest < nodes * nodes / 20
