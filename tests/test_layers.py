@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "graphcl.community": LOSSES | BASE,
     "graphcl.metapaths": LOSSES | BASE,
     "graphcl.pot": LOSSES | BASE,
+    "graphcl.links": LOSSES | BASE,
     "graphcl.methods": LOSSES | BASE | EXTRAS,
     "graphcl.hetero": LOSSES | BASE | EXTRAS | {"graphcl.methods"},
     "graphcl.train": LOSSES | BASE | EXTRAS | {"graphcl.methods", "graphcl.hetero"},

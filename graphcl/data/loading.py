@@ -6,6 +6,7 @@ from pathlib import Path
 from torch_geometric.data import Data
 
 from graphcl.data.builtin_graphs import digits_graph, karate_graph
+from graphcl.data.ogbl_ddi import read_ogbl_ddi
 from graphcl.data.plain_graphs import read_attributed_npz, read_edge_list
 from graphcl.data.pyg_datasets import PYG_SOURCES, read_pyg_dataset
 from graphcl.data.raw_files import RawFiles, absent_files_error, find_raw_files
@@ -22,6 +23,7 @@ PLAIN_FILES: dict[str, RawFiles] = {
     "usair": RawFiles("LinkPrediction/USAir", ("edges.txt",)),
     "ns": RawFiles("LinkPrediction/NS", ("edges.txt",)),
     "power": RawFiles("LinkPrediction/Power", ("edges.txt",)),
+    "ogbl-ddi": RawFiles("LinkPrediction/ogbl-ddi", ("ogbl_ddi.npz",)),
 }
 
 
@@ -83,6 +85,8 @@ def _read_plain(info: DatasetInfo, root: Path) -> Data:
         )
         raise absent_files_error(info.name, raw, root, reason)
     path = folder / raw.names[0]
+    if info.name == "ogbl-ddi":
+        return read_ogbl_ddi(path)
     if info.family == "link-prediction":
         return read_edge_list(path, num_nodes=info.nodes)
     return read_attributed_npz(path)

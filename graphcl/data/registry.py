@@ -12,7 +12,8 @@ class DatasetInfo:
     Attributes:
         name: The name :func:`~graphcl.data.load_dataset` takes, in lower case.
         family: Where the dataset comes from: ``builtin``, ``planetoid``, ``amazon``, ``coauthor``,
-            ``citation-full``, ``wikics``, ``graph-clustering`` or ``link-prediction``.
+            ``citation-full``, ``wikics``, ``graph-clustering``, ``link-prediction`` or
+            ``ogb``.
         task: What the dataset is mostly used for.
         nodes: Number of nodes.
         edges: Number of stored directed edges, both directions of an undirected edge counted.
@@ -142,6 +143,13 @@ _ALL = [
         ("usair", 332, 4252, 0, 0, "airlines of the United States"),
         ("ns", 1589, 5484, 0, 0, "joint papers of network scientists"),
         ("power", 4941, 13188, 0, 0, "power grid of the western United States"),
+    ),
+    *_family(
+        "ogb",
+        "links",
+        (),
+        "Hu et al., 2020 (OGB), arXiv:2005.00687 (CC-0); edges in training only, official split",
+        ("ogbl-ddi", 4267, 2135822, 0, 0, "interactions of drugs"),
     ),
 ]
 

@@ -53,7 +53,12 @@ def test_default_protocols() -> None:
     default = {n: dataset_info(n).protocols[:1] for n in dataset_names()}
     assert {n for n, p in default.items() if p == ("public",)} == {"cora", "citeseer", "pubmed"}
     assert {n for n, p in default.items() if p == ("wikics20",)} == {"wikics"}
-    assert {n for n, p in default.items() if p == ()} == {"usair", "ns", "power"}
+    assert {n for n, p in default.items() if p == ()} == {
+        "usair",
+        "ns",
+        "power",
+        "ogbl-ddi",
+    }
     assert set(default.values()) == {("public",), ("wikics20",), ("random10",), ()}
     assert all(bool(dataset_info(n).protocols) == bool(dataset_info(n).classes) for n in default)
 

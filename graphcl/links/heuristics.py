@@ -1,0 +1,37 @@
+"""Scores of node pairs by their common neighbours, the baselines of link prediction."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from graphcl.links.neighbourhoods import Neighbourhoods, common_neighbour_sum
+
+
+def common_neighbours(graph: Neighbourhoods, pairs: Tensor) -> Tensor:
+    """Number of common neighbours (B,) float64 of pairs (2, B) (Newman, 2001).
+
+    Example:
+        >>> square = Neighbourhoods(torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]]), 4)
+        >>> common_neighbours(square, torch.tensor([[0, 0], [2, 1]]))
+        tensor([2., 0.], dtype=torch.float64)
+    """
+    return heuristic_scores(graph, pairs)[:, 0]
+
+
+def adamic_adar(graph: Neighbourhoods, pairs: Tensor) -> Tensor:
+    """Common neighbours weighted by 1 / log(degree) (Adamic and Adar, 2003); (B,) float64."""
+    return heuristic_scores(graph, pairs)[:, 1]
+
+
+def resource_allocation(graph: Neighbourhoods, pairs: Tensor) -> Tensor:
+    """Common neighbours weighted by 1 / degree (Zhou et al., 2009, arXiv 0901.0553); (B,)."""
+    return heuristic_scores(graph, pairs)[:, 2]
+
+
+def heuristic_scores(graph: Neighbourhoods, pairs: Tensor) -> Tensor:
+    """All three scores (B, 3), in the order above, for one walk through the neighbours."""
+    # A common neighbour of two different nodes has degree two or more.
+    degree = graph.degree.clamp(min=2).double()
+    weights = torch.stack([torch.ones_like(degree), 1 / degree.log(), 1 / degree], dim=1)
+    return common_neighbour_sum(graph, pairs, weights)

@@ -1,0 +1,128 @@
+"""Unit tests T2, T3, T6, T7 and T8 of NCN's and NCNC's specification."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from graphcl.links import GAE, NCN, NCNC, Neighbourhoods
+
+N, D = 15, 4
+
+
+def setting(seed: int = 0) -> tuple[Tensor, Neighbourhoods, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    graph = Neighbourhoods(torch.randint(N, (2, 30), generator=draw), N)
+    apart = (~graph.has(everything()) & (everything()[0] < everything()[1])).nonzero()[:, 0]
+    pairs = everything()[:, apart[torch.randperm(len(apart), generator=draw)[:12]]]
+    return torch.randn(N, D, dtype=torch.float64, generator=draw), graph, pairs
+
+
+def everything() -> Tensor:
+    return torch.cartesian_prod(torch.arange(N), torch.arange(N)).T
+
+
+def dense(graph: Neighbourhoods) -> Tensor:
+    found = torch.zeros(N, N, dtype=torch.float64)
+    found[tuple(graph.edge_index)] = 1
+    return found
+
+
+@pytest.mark.parametrize("kind", [GAE, NCN, NCNC])
+def test_t2_both_orders_of_a_pair_score_alike(kind: type[GAE]) -> None:
+    torch.manual_seed(0)
+    h, graph, pairs = setting()
+    model = kind(D, 6).double().eval()
+    torch.testing.assert_close(model(h, graph, pairs), model(h, graph, pairs.flip(0)))
+
+
+def test_ncn_equals_its_definition() -> None:
+    torch.manual_seed(0)
+    h, graph, pairs = setting()
+    model, a = NCN(D, 6).double().eval(), dense(graph)
+    assert model.change is not None
+    pooled = (a[pairs[0]] * a[pairs[1]]) @ (h + model.change(h))
+    inner = model.beta * model.between(pooled) + model.ends(h[pairs[0]] * h[pairs[1]])
+    torch.testing.assert_close(model(h, graph, pairs), model.out(inner)[:, 0])
+
+
+def test_t3_no_completion_is_ncn() -> None:
+    torch.manual_seed(0)
+    h, graph, pairs = setting()
+    model = NCNC(D, 6, alpha=0.0).double().eval()
+    torch.testing.assert_close(model(h, graph, pairs), NCN.forward(model, h, graph, pairs))
+
+
+def test_t3_certain_completion_pools_the_union(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    h, graph, pairs = setting()
+    model, a = NCNC(D, 6).double().eval(), dense(graph)
+    monkeypatch.setattr(NCNC, "calibrate", lambda self, logit: torch.ones_like(logit))
+    union = (a[pairs[0]] + a[pairs[1]]).clamp(max=1)
+    wanted = model.score(h, pairs, union @ model.transformed(h))
+    torch.testing.assert_close(model(h, graph, pairs), wanted)
+
+
+@pytest.mark.parametrize("max_logits", [3, 1000])
+def test_t7_completion_uses_ncn_itself(max_logits: int) -> None:
+    torch.manual_seed(0)
+    h, graph, pairs = setting()
+    model = NCNC(D, 6, 0.5, prior=0.3, max_logits=max_logits).double()
+    alone = NCN(D, 6).double().eval()
+    alone.load_state_dict(model.state_dict())
+    square = everything()
+    likely = model.calibrate(alone(h, graph, square)).view(N, N)
+    torch.testing.assert_close(model.probabilities(h, graph, square), likely.flatten())
+    assert model.training
+    model.eval()
+    a, (i, j) = dense(graph), pairs
+    weight = a[i] * a[j] + a[i] * (1 - a[j]) * likely[j] + a[j] * (1 - a[i]) * likely[i]
+    wanted = model.score(h, pairs, weight @ model.transformed(h))
+    torch.testing.assert_close(model(h, graph, pairs), wanted)
+
+
+def test_t6_calibration() -> None:
+    logit = torch.linspace(-3, 3, 50, dtype=torch.float64)
+    low, exact = NCNC(D, alpha=0.8, prior=0.2), NCNC(D, alpha=0.8, prior=1.0)
+    found = low.calibrate(logit)
+    assert (found.diff() > 0).all()
+    assert found.min() >= 0
+    assert found.max() <= 0.8
+    plain = torch.sigmoid(5.0 * (logit - 3.0))
+    torch.testing.assert_close(exact.calibrate(logit), 0.8 * plain)
+
+
+@pytest.mark.parametrize("kind", [NCN, NCNC])
+@pytest.mark.parametrize("size", [0, 1])
+def test_t8_small_batches_and_no_edges_have_finite_gradients(kind: type[NCN], size: int) -> None:
+    torch.manual_seed(0)
+    h, graph, pairs = setting()
+    h.requires_grad_(True)
+    bare = Neighbourhoods(torch.empty(2, 0, dtype=torch.long), N)
+    for one in (graph, bare):
+        model = kind(D, 6).double()
+        out = model(h, one, pairs[:, :size])
+        assert out.shape == (size,)
+        out.sum().backward()
+        assert h.grad is not None
+        assert h.grad.isfinite().all()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_gradients_reach_everything_that_is_learned() -> None:
+    torch.manual_seed(0)
+    h, graph, pairs = setting()
+    h.requires_grad_(True)
+    model = NCNC(D, 6, offset=0.0).double()
+    model(h, graph, pairs).square().sum().backward()
+    assert h.grad is not None
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+def test_bad_input_is_named() -> None:
+    h, graph, pairs = setting()
+    with pytest.raises(ValueError, match=r"\(15, 5\)"):
+        NCN(5)(h, graph, pairs)
+    with pytest.raises(ValueError, match="positive widths"):
+        GAE(0)
+    with pytest.raises(ValueError, match="alpha"):
+        NCNC(D, alpha=-1.0)
