@@ -1,9 +1,5 @@
 """Training of link predictors: it learns, it repeats, and it never sees its targets."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -93,15 +89,3 @@ def test_propagation_equals_its_definition() -> None:
     for norm in encoder.norms:
         wanted = norm(smooth @ wanted)
     torch.testing.assert_close(encoder(x, split.train_edge_index), wanted)
-
-
-def test_the_example_runs() -> None:
-    example = Path(__file__).parents[3] / "examples" / "link_prediction_ncn.py"
-    done = subprocess.run(
-        [sys.executable, example, "--smoke", "--predictor", "ncnc", "--quiet"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "mean" in done.stdout
