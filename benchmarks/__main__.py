@@ -11,9 +11,19 @@ from rich.console import Console
 from rich.table import Table
 
 from graphcl.train.environment import environment
-from graphcl.train.files import read_json, write_json
+from graphcl.train.files import read_json, replacing, write_json
 
-CASES = ("accuracy", "infonce", "kg_ranking", "kg_throughput", "lightning_overhead")
+CASES = (
+    "accuracy",
+    "graph_methods",
+    "infonce",
+    "kg_ranking",
+    "kg_samplers",
+    "kg_throughput",
+    "lightning_overhead",
+    "ogb_ranking",
+    "segments",
+)
 RESULTS = Path(__file__).parent / "results"
 MARKS = ("<!-- measured -->", "<!-- /measured -->")
 
@@ -24,6 +34,9 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the cases")
     reporting = commands.add_parser("report", help="tables of the committed results, as Markdown")
+    reporting.add_argument(
+        "--charts", type=Path, help="draw the cases that have one into this folder, as PNG"
+    )
     reporting.add_argument(
         "--into", type=Path, help=f"put them between {MARKS[0]} and {MARKS[1]} of this file"
     )
@@ -41,6 +54,8 @@ def main() -> None:
             console.print(f"{name:20} {_line(_case(name))}", soft_wrap=True, highlight=False)
     elif options.command == "report":
         tables = "\n\n".join(markdown(read_json(RESULTS / f"{name}.json")) for name in _measured())
+        if options.charts:
+            charts(options.charts)
         if options.into:
             before, _, rest = options.into.read_text().partition(MARKS[0])
             after = rest.partition(MARKS[1])[2]
@@ -76,6 +91,20 @@ def markdown(result: dict[str, Any]) -> str:
         f"python {where['python']}, commit {where['commit']}.",
     ]
     return "\n".join(lines)
+
+
+def charts(folder: Path) -> None:
+    """Draw the committed results of every case that has a chart."""
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _measured():
+        draw = getattr(_case(name), "chart", None)
+        if draw is not None:
+            figure = Figure(figsize=(6, 4), layout="constrained")
+            draw(read_json(RESULTS / f"{name}.json"), figure.subplots())
+            with replacing(folder / f"{name}.png") as file:
+                figure.savefig(file, format="png", dpi=120)
 
 
 def _measured() -> list[str]:

@@ -51,6 +51,11 @@ def peak_growth(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]
     return outcome
 
 
+def peak(outcome: dict[str, Any]) -> str:
+    """MiB of an outcome of :func:`peak_growth`, or why there is none."""
+    return f"{outcome['bytes'] / 2**20:.0f}" if "bytes" in outcome else str(outcome["failed"])
+
+
 def _measure(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     before = {"bytes": 0}
 

@@ -1,0 +1,98 @@
+"""One training step of every method on growing graphs: seconds and memory against N."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import coalesce, to_undirected
+
+from benchmarks.timing import paired, peak, peak_growth, quantiles
+from graphcl.train.recipes import method_names, settings_for
+
+FEATURES, DEGREE = 256, 10
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the case."""
+    parser.add_argument("--nodes", type=int, nargs="+", default=[1000, 4000, 16000])
+    parser.add_argument("--methods", nargs="+", choices=method_names(), default=method_names())
+    parser.add_argument("--repeats", type=int, default=3)
+
+
+def graph(nodes: int) -> tuple[Tensor, Tensor]:
+    """Random features and a random graph of mean degree 10, both directions stored."""
+    torch.manual_seed(0)
+    pairs = torch.randint(nodes, (2, DEGREE * nodes // 2))
+    edges = coalesce(pairs[:, pairs[0] != pairs[1]])
+    return torch.rand(nodes, FEATURES), to_undirected(edges)
+
+
+def stepper(name: str, nodes: int) -> Callable[[], object]:
+    """One optimiser step at the method's default settings."""
+    x, edge_index = graph(nodes)
+    method = settings_for(name, "none", {}).build(FEATURES)
+    optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=1e-3)
+    method.train()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        method(x, edge_index).backward()
+        optimizer.step()
+        method.after_step(0, 1)
+
+    return step
+
+
+def memory(ready: Callable[[], None], name: str, nodes: int) -> None:
+    """Work of the memory measurement."""
+    work = stepper(name, nodes)
+    ready()
+    work()
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Time all methods in turn at each size."""
+    rows = []
+    for nodes in options.nodes:
+        works = {name: partial(stepper(name, nodes)) for name in options.methods}
+        seconds = paired(works, repeats=options.repeats)
+        for name in options.methods:
+            rows.append(
+                {
+                    "method": name,
+                    "nodes": nodes,
+                    "seconds": quantiles(seconds[name]),
+                    "peak_bytes": peak_growth(memory, name, nodes),
+                }
+            )
+    return {"features": FEATURES, "degree": DEGREE, "rows": rows}
+
+
+def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows for people."""
+    sizes = sorted({row["nodes"] for row in result["rows"]})
+    header = [f"F = {result['features']}, degree {result['degree']}"]
+    header += [f"N = {nodes}: s, MiB" for nodes in sizes]
+    found: dict[str, list[str]] = {}
+    for row in sorted(result["rows"], key=lambda row: row["nodes"]):
+        cell = f"{row['seconds']['median']:.2f}, {peak(row['peak_bytes'])}"
+        found.setdefault(row["method"], [row["method"]]).append(cell)
+    return header, list(found.values())
+
+
+def chart(result: dict[str, Any], axes: Any) -> None:
+    """Seconds a step against N."""
+    for name in sorted({row["method"] for row in result["rows"]}):
+        points = [
+            (row["nodes"], row["seconds"]["median"])
+            for row in result["rows"]
+            if row["method"] == name
+        ]
+        axes.loglog(*zip(*points, strict=True), marker="o", label=name)
+    axes.set(xlabel="nodes", ylabel="seconds a step")
+    axes.legend()

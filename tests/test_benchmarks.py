@@ -1,0 +1,55 @@
+"""Every benchmark case runs at a tiny size, and its table and chart can be made."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import CASES, RESULTS, main, markdown
+
+QUICK = {
+    "graph_methods": ["--nodes", "40", "--methods", "grace", "dgi", "--repeats", "1"],
+    "infonce": ["--nodes", "64", "--repeats", "1"],
+    "kg_ranking": ["--dataset", "nations", "--models", "distmult", "--dim", "8", "--repeats", "1"],
+    "kg_samplers": ["--dataset", "nations", "--samplers", "uniform", "lemon", "--draws", "500"],
+    "kg_throughput": [
+        "--dataset",
+        "nations",
+        "--models",
+        "distmult",
+        "--dim",
+        "8",
+        "--batch",
+        "64",
+    ],
+    "ogb_ranking": ["--datasets", "ogbl-collab", "--repeats", "1"],
+    "segments": ["--rows", "500", "--segments", "50", "--width", "4", "--repeats", "1"],
+}
+TRAINED = {"accuracy", "lightning_overhead"}
+"""Cases that train for minutes; what they call is tested in its own room."""
+
+
+def test_no_case_is_forgotten() -> None:
+    assert set(CASES) == set(QUICK) | TRAINED
+
+
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_the_quick_form_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "result.json"
+    words = ["run", name, *QUICK[name], "--json", str(out)]
+    monkeypatch.setattr("sys.argv", ["benchmarks", *words])
+    main()
+    result = json.loads(out.read_text())
+    assert result["case"] == name
+    assert result["rows"]
+    text = markdown(result)
+    assert text.startswith(f"### {name}: ")
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_committed_results_give_a_table(path: Path) -> None:
+    result = json.loads(path.read_text())
+    assert result["case"] == path.stem
+    assert markdown(result).count("\n|") >= 3
