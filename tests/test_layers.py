@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "graphcl.version": set(),
     "graphcl.kernels": set(),
     "graphcl.ranking": KERNELS,
-    "graphcl.losses": RANKING,
+    "graphcl.losses": RANKING | {"graphcl.weights"},
     "graphcl.weights": RANKING,
     "graphcl.views": LOSSES,
     "graphcl.encoders": LOSSES,

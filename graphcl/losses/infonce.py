@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +10,9 @@ from torch import Tensor, nn
 
 from graphcl.kernels.exclusions import Exclude
 from graphcl.kernels.implementation import Impl
-from graphcl.kernels.negatives import negative_logsumexp, two_sided_logsumexp
 from graphcl.kernels.weights import TileWeight
+from graphcl.weights.view_sums import ViewSums, log_add
+from graphcl.weights.weighting import Weighting
 
 
 class InfoNCE(nn.Module):
@@ -34,8 +34,8 @@ class InfoNCE(nn.Module):
             loss is the inter-view NT-Xent.
         symmetric: average over both directions; otherwise view 1 is the anchor.
         decoupled: leave the positive out of the denominator (Yeh et al., 2022, arXiv 2110.06848).
-        weight: weights :math:`w_{ij}` of the negatives (anchor i, candidate j), used in both views;
-            a positive pair always weighs 1.
+        weight: weights :math:`w_{ij}` of the negatives (anchor i, candidate j), used in both views,
+            or a :class:`~graphcl.weights.Weighting`; a positive pair always weighs 1.
         normalize: divide rows by their L2 norm (rows of zero norm stay zero).
         impl: see :func:`~graphcl.kernels.negative_logsumexp`.
 
@@ -58,7 +58,7 @@ class InfoNCE(nn.Module):
         intra_view: bool = True,
         symmetric: bool = True,
         decoupled: bool = False,
-        weight: TileWeight | None = None,
+        weight: TileWeight | Weighting | None = None,
         normalize: bool = True,
         impl: Impl = "auto",
     ) -> None:
@@ -93,54 +93,25 @@ class InfoNCE(nn.Module):
             z1, z2 = z1.to(wide), z2.to(wide)
             if self.normalize:
                 z1, z2 = F.normalize(z1), F.normalize(z2)
-            positive = (z1 * z2).sum(1) / self.tau
-            forward, backward = self._inter_view(z1, z2, positive, exclude)
-            loss = self._direction(z1, forward, exclude) - positive
+            sums = ViewSums(z1, z2, self.tau, self.intra_view, self.symmetric, exclude, self.impl)
+            positive = sums.positive / self.tau
+            forward, backward = self._denominators(sums, positive)
+            loss = forward - positive
             if self.symmetric:
-                loss = (loss + self._direction(z2, backward, exclude) - positive) / 2
+                loss = (loss + backward - positive) / 2
             return loss.mean()
 
-    def _inter_view(
-        self, z1: Tensor, z2: Tensor, positive: Tensor, exclude: Exclude | None
-    ) -> tuple[Tensor, Tensor]:
-        """Log-sum over the other view for anchors of view 1 and of view 2."""
-        plain = self.weight is None and exclude is None and not self.decoupled
-        # The positive lies on the diagonal: it is summed in place when it is like any other pair.
-        hidden = None if plain else _with_diagonal(exclude)
-        rows = partial(
-            negative_logsumexp,
-            tau=self.tau,
-            log_weight=self.weight,
-            exclude=hidden,
-            impl=self.impl,
-        )
-        alike = (self.weight is None or self.weight.symmetric) and (
-            hidden is None or hidden.symmetric
-        )
-        if self.symmetric and alike:
-            forward, backward = two_sided_logsumexp(
-                z1, z2, tau=self.tau, log_weight=self.weight, exclude=hidden, impl=self.impl
-            )
+    def _denominators(self, sums: ViewSums, positive: Tensor) -> tuple[Tensor, Tensor]:
+        """Logs of the whole denominators for anchors of view 1 and of view 2."""
+        if self.weight is None and sums.exclude is None and not self.decoupled:
+            # The positive lies on the diagonal: it is summed in place, like any other pair.
+            inter = sums.inter(with_positive=True)
+            return log_add(inter, sums.intra()) if self.intra_view else inter
+        if isinstance(self.weight, Weighting):
+            negatives = self.weight.log_negatives(sums)
         else:
-            forward = rows(z1, z2)
-            backward = rows(z2, z1) if self.symmetric else forward
-        if plain or self.decoupled:
-            return forward, backward
-        return torch.logaddexp(forward, positive), torch.logaddexp(backward, positive)
-
-    def _direction(self, anchors: Tensor, inter: Tensor, exclude: Exclude | None) -> Tensor:
-        """Log of the whole denominator for anchors of one view."""
-        if not self.intra_view:
-            return inter
-        intra = negative_logsumexp(
-            anchors,
-            anchors,
-            tau=self.tau,
-            log_weight=self.weight,
-            exclude=_with_diagonal(exclude),
-            impl=self.impl,
-        )
-        return torch.logaddexp(inter, intra)
+            negatives = sums.negatives(self.weight)
+        return negatives if self.decoupled else log_add(negatives, (positive, positive))
 
     def extra_repr(self) -> str:
         """Settings shown by ``print``."""
@@ -148,8 +119,3 @@ class InfoNCE(nn.Module):
             f"tau={self.tau}, intra_view={self.intra_view}, symmetric={self.symmetric}, "
             f"decoupled={self.decoupled}"
         )
-
-
-def _with_diagonal(exclude: Exclude | None) -> Exclude:
-    own = Exclude.diagonal()
-    return own if exclude is None else own | exclude

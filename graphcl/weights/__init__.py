@@ -1,0 +1,27 @@
+"""The papers' weightings of negatives, each usable as ``InfoNCE(weight=...)``."""
+
+from graphcl.weights.ambiguous_band import AmbiguousBand
+from graphcl.weights.beta_mixture import BetaMixture
+from graphcl.weights.debiased import Debiased
+from graphcl.weights.hard_tilt import HardTilt
+from graphcl.weights.other_similarity import OtherSimilarityWeight
+from graphcl.weights.progcl_mix import ProGCLMix
+from graphcl.weights.progcl_weight import ProGCLWeight
+from graphcl.weights.same_cluster import SameCluster
+from graphcl.weights.similarity_filter import SimilarityFilter
+from graphcl.weights.view_sums import ViewSums
+from graphcl.weights.weighting import Weighting
+
+__all__ = [
+    "AmbiguousBand",
+    "BetaMixture",
+    "Debiased",
+    "HardTilt",
+    "OtherSimilarityWeight",
+    "ProGCLMix",
+    "ProGCLWeight",
+    "SameCluster",
+    "SimilarityFilter",
+    "ViewSums",
+    "Weighting",
+]
