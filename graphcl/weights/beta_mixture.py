@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 # Observations stay this far from 0 and 1, where densities may be infinite.
 _EDGE = 1e-6
 _SMALLEST = 1e-12
+_CELLS = 2**16
 
 
 class BetaMixture(nn.Module):
@@ -125,7 +127,7 @@ class BetaMixture(nn.Module):
 
     def _log_odds(self, log_u: Tensor, log_rest: Tensor) -> Tensor:
         a, b, c = (float(v[0] - v[1]) for v in (self.alpha, self.beta, self._constant()))
-        return (a * log_u).add_(log_rest, alpha=b).add_(c)
+        return a * log_u + b * log_rest + c
 
     def log_weight(self, similarity: Tensor) -> Tensor:
         r"""Log of ProGCL's weight :math:`p_{neg}(u) u` with :math:`u = (s + 1) / 2`.
@@ -136,11 +138,33 @@ class BetaMixture(nn.Module):
         Returns:
             The same shape, no less than :attr:`extent` allows.
         """
-        u = ((similarity + 1) / 2).clamp_(_EDGE, 1 - _EDGE)
-        log_rest = torch.log1p(-u)
-        log_u = u.log_()
-        odds = self._log_odds(log_u, log_rest)
-        return nn.functional.logsigmoid(odds).add_(log_u).clamp_min_(self.extent[0])
+        u = ((similarity + 1) / 2).clamp(_EDGE, 1 - _EDGE)
+        log_u = u.log()
+        odds = self._log_odds(log_u, torch.log1p(-u))
+        return (nn.functional.logsigmoid(odds) + log_u).clamp_min(self.extent[0])
+
+    def table(self) -> Callable[[Tensor], Tensor]:
+        """:meth:`log_weight` of the present fit, several times faster for float32 similarities.
+
+        It is computed at 65 537 similarities and linear between them: off by less than 1e-4 for
+        weights above 1e-8 and cosines up to 0.995. For float64 it is the function itself.
+        """
+        grid = torch.linspace(-1, 1, _CELLS + 1, dtype=torch.float64, device=self.alpha.device)
+        exact = self.log_weight(grid)
+        value, rise = exact.float(), torch.cat([exact.diff(), exact.new_zeros(1)]).float()
+
+        def look_up(similarity: Tensor) -> Tensor:
+            if similarity.dtype == torch.float64:
+                return self.log_weight(similarity)
+            place = (similarity * (_CELLS / 2)).add_(_CELLS / 2).clamp_(0, _CELLS)
+            # A NaN has no cell, but stays a NaN.
+            cell = place.int().clamp_(0, _CELLS)
+            place.sub_(cell)
+            flat = cell.view(-1)
+            found = rise.index_select(0, flat).view_as(place).mul_(place)
+            return found.add_(value.index_select(0, flat).view_as(place))
+
+        return look_up
 
     extent = (math.log(_SMALLEST), 0.0)
     """Bounds of :meth:`log_weight`: a weight of 1e-12 counts as none beside a mean of one."""

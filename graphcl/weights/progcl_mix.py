@@ -60,11 +60,11 @@ class ProGCLMix(Weighting):
         self, anchors: Tensor, candidates: Tensor, tau: float, hidden: Exclude, partner: Tensor
     ) -> Tensor:
         """Log-sum (N,) over the mixed negatives of every anchor."""
-        hidden = hidden.to(anchors.device)
+        hidden, function = hidden.to(anchors.device), self.mixture.table()
 
         def block(part: Tensor, candidates: Tensor, rows: slice) -> Tensor:
             similarity = part @ candidates.T
-            log_weight = self.mixture.log_weight(similarity.detach())
+            log_weight = function(similarity.detach())
             hidden.rows(rows.start, rows.stop)(log_weight, 0, len(candidates))
             top, where = log_weight.topk(len(partner))
             weight, chosen = top.exp(), similarity.gather(1, where)

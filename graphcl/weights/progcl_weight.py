@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
@@ -50,12 +51,14 @@ class ProGCLWeight(Weighting):
 
     def log_negatives(self, sums: ViewSums) -> Both:
         """See :meth:`Weighting.log_negatives`."""
-        weight: TileWeight = HardnessWeight(self.mixture)
+        function, extent = self.mixture.table(), self.mixture.extent
+        weight: TileWeight = HardnessWeight(function, extent)
         first = second = weight
         if self.frozen is not None:
-            weight = first = second = self._between(*self.frozen)
+            weight = first = second = OtherSimilarityWeight(function, *self.frozen, extent)
         elif self.intra == "inter":
-            first, second = self._between(sums.z1, sums.z2), self._between(sums.z2, sums.z1)
+            first = OtherSimilarityWeight(function, sums.z1, sums.z2, extent)
+            second = OtherSimilarityWeight(function, sums.z2, sums.z1, extent)
         with torch.no_grad():
             scale = log_mean_scale(sums, sums.weights_alone.inter(weight))
         inter = _scaled(sums.inter(weight), scale)
@@ -66,17 +69,13 @@ class ProGCLWeight(Weighting):
                 scale = log_mean_scale(sums, sums.weights_alone.intra(weight))
         return log_add(inter, _scaled(sums.intra(first, second), scale))
 
-    def _between(self, anchors: Tensor, candidates: Tensor) -> OtherSimilarityWeight:
-        mixture = self.mixture
-        return OtherSimilarityWeight(mixture.log_weight, anchors, candidates, mixture.extent)
-
 
 class HardnessWeight(SimilarityWeight):
-    """The weight B of a pair from its own similarity, not scaled."""
+    """The weight B of a pair from its own similarity, not scaled, with known bounds."""
 
-    def __init__(self, mixture: BetaMixture) -> None:
-        super().__init__(mixture.log_weight)
-        self.extent = mixture.extent
+    def __init__(self, function: Callable[[Tensor], Tensor], extent: tuple[float, float]) -> None:
+        super().__init__(function)
+        self.extent = extent
 
     def bounds(self, parameters: tuple[Tensor, ...]) -> tuple[float, float] | None:
         """See :meth:`TileWeight.bounds`."""
