@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphcl.methods.bgrl import BGRL
+    from graphcl.methods.costa import COSTA
     from graphcl.methods.dgi import DGI
     from graphcl.methods.gca import GCA
     from graphcl.methods.gcool import GCooL
@@ -12,10 +13,11 @@ if TYPE_CHECKING:
     from graphcl.methods.method import GraphMethod
     from graphcl.methods.progcl import ProGCL
 
-__all__ = ["BGRL", "DGI", "GCA", "GRACE", "GCooL", "GraphMethod", "ProGCL"]
+__all__ = ["BGRL", "COSTA", "DGI", "GCA", "GRACE", "GCooL", "GraphMethod", "ProGCL"]
 
 _HOMES = {
     "BGRL": "graphcl.methods.bgrl",
+    "COSTA": "graphcl.methods.costa",
     "DGI": "graphcl.methods.dgi",
     "GCA": "graphcl.methods.gca",
     "GCooL": "graphcl.methods.gcool",

@@ -92,11 +92,16 @@ class GRACE(GraphMethod):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.forward`."""
-        h1, h2 = (self.head(self.encode(*self.view(x, edge_index, which))) for which in (0, 1))
+        z1, z2 = (self.encode(*self.view(x, edge_index, which)) for which in (0, 1))
+        return self.contrast(z1, z2)
+
+    def contrast(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """The loss of two matrices of embeddings (R, D) whose rows belong together, a scalar."""
+        h1, h2 = self.head(z1), self.head(z2)
         # InfoNCE sees inner products only: fewer columns with the same ones are less work.
         basis = self.head.span() if isinstance(self.loss, InfoNCE) else None
         if basis is not None:
-            with torch.autocast(x.device.type, enabled=False):
+            with torch.autocast(z1.device.type, enabled=False):
                 h1, h2 = h1.to(basis.dtype) @ basis, h2.to(basis.dtype) @ basis
         loss: Tensor = self.loss(h1, h2)
         return loss

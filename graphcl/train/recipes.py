@@ -26,6 +26,7 @@ _CLASSES = {
     "dgi": "DGI",
     "gcool": "GCooL",
     "progcl": "ProGCL",
+    "costa": "COSTA",
 }
 
 

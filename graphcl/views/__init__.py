@@ -9,6 +9,7 @@ from graphcl.views.centrality import (
 )
 from graphcl.views.edges import drop_edges, edge_mask, undirected_edge_ids
 from graphcl.views.features import mask_features
+from graphcl.views.sketch import sketch_rows
 
 __all__ = [
     "centrality",
@@ -20,5 +21,6 @@ __all__ = [
     "feature_mask_probabilities",
     "mask_features",
     "pagerank_centrality",
+    "sketch_rows",
     "undirected_edge_ids",
 ]
