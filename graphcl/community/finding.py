@@ -49,11 +49,9 @@ def find_communities(
         >>> find_communities("log_heat", two_pairs, 4, num_communities=2).tolist()
         [0, 0, 1, 1]
     """
-    if name not in METHODS:
-        raise ValueError(f"unknown communities {name!r}; choose from {', '.join(METHODS)}")
+    check_communities(name, num_communities)
     if name in SPECTRAL:
-        if num_communities is None:
-            raise ValueError(f"communities {name!r} need their number: give num_communities")
+        assert num_communities is not None
         kernel: Any = name.removeprefix("log_")
         return spectral_communities(
             edge_index,
@@ -64,7 +62,15 @@ def find_communities(
             seed=seed,
             **options,
         )
-    if num_communities is not None:
-        raise ValueError(f"{name} finds the number of communities itself: leave num_communities")
     method = louvain if name == "louvain" else leiden
     return method(edge_index, num_nodes, seed=seed, **options)
+
+
+def check_communities(name: str, num_communities: int | None) -> None:
+    """Raise ``ValueError`` unless the name is known and the number goes with it."""
+    if name not in METHODS:
+        raise ValueError(f"unknown communities {name!r}; choose from {', '.join(METHODS)}")
+    if name in SPECTRAL and num_communities is None:
+        raise ValueError(f"communities {name!r} need their number: give num_communities")
+    if name not in SPECTRAL and num_communities is not None:
+        raise ValueError(f"{name} finds the number of communities itself: leave num_communities")

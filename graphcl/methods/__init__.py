@@ -11,9 +11,20 @@ if TYPE_CHECKING:
     from graphcl.methods.gcool import GCooL
     from graphcl.methods.grace import GRACE
     from graphcl.methods.method import GraphMethod
+    from graphcl.methods.multiplex import MultiplexGCooL
     from graphcl.methods.progcl import ProGCL
 
-__all__ = ["BGRL", "COSTA", "DGI", "GCA", "GRACE", "GCooL", "GraphMethod", "ProGCL"]
+__all__ = [
+    "BGRL",
+    "COSTA",
+    "DGI",
+    "GCA",
+    "GRACE",
+    "GCooL",
+    "GraphMethod",
+    "MultiplexGCooL",
+    "ProGCL",
+]
 
 _HOMES = {
     "BGRL": "graphcl.methods.bgrl",
@@ -23,6 +34,7 @@ _HOMES = {
     "GCooL": "graphcl.methods.gcool",
     "GRACE": "graphcl.methods.grace",
     "GraphMethod": "graphcl.methods.method",
+    "MultiplexGCooL": "graphcl.methods.multiplex",
     "ProGCL": "graphcl.methods.progcl",
 }
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphcl.community.assignment import soft_assignment
+from graphcl.community.finding import check_communities, find_communities
 from graphcl.encoders.message_passing import encoder as make_encoder
 from graphcl.losses.deca import DeCA, Density
 from graphcl.losses.infonce import InfoNCE
@@ -38,7 +39,11 @@ class GCooL(GCA):
         layers: number of message-passing layers.
         activation: after every layer.
         tau: temperature of all three terms.
-        communities: K.
+        communities: K; or the name of a method of :func:`~graphcl.community.find_communities`
+            (``louvain``, ``leiden``, ``heat``, ...), whose partition of the graph then stands in
+            for the learned memberships. Being there from the start and a constant, it leaves
+            :math:`L = L_{node} + \alpha_t L_{ReSC}`.
+        num_communities: K of a spectral method; the others find it.
         inter_weight: :math:`\lambda` of :class:`~graphcl.losses.DeCA`.
         density: likewise.
         gamma: of :class:`~graphcl.losses.ReSC`.
@@ -64,7 +69,8 @@ class GCooL(GCA):
         layers: int = 2,
         activation: str = "relu",
         tau: float = 0.4,
-        communities: int = 8,
+        communities: int | str = 8,
+        num_communities: int | None = None,
         inter_weight: float = 1.0,
         density: Density = "code",
         gamma: float = 0.0,
@@ -73,8 +79,14 @@ class GCooL(GCA):
         detach_assign: bool = True,
         **options: Any,
     ) -> None:
-        if communities < 1:
+        if isinstance(communities, str):
+            check_communities(communities, num_communities)
+        elif communities < 1:
             raise ValueError(f"communities must be at least 1, got {communities}")
+        elif num_communities is not None:
+            raise ValueError(
+                f"communities={communities} is their number already: leave num_communities"
+            )
         if not (stride > 0 and math.isfinite(stride)):
             raise ValueError(f"stride must be positive and finite, got {stride}")
         options.setdefault("loss", InfoNCE(tau=tau, intra_view=False))
@@ -86,8 +98,13 @@ class GCooL(GCA):
         super().__init__(
             in_channels, hidden, layers=layers, activation=activation, tau=tau, **options
         )
-        self.centres = nn.Parameter(torch.empty(communities, hidden))
-        nn.init.xavier_uniform_(self.centres)
+        self.partition = communities if isinstance(communities, str) else None
+        self.num_communities = num_communities
+        self._found: tuple[Tensor, Tensor] | None = None
+        self.centres: nn.Parameter | None = None
+        if isinstance(communities, int):
+            self.centres = nn.Parameter(torch.empty(communities, hidden))
+            nn.init.xavier_uniform_(self.centres)
         self.deca = DeCA(inter_weight, density)
         self.resc = ReSC(tau, gamma, similarity)
         self.tau, self.similarity = tau, similarity
@@ -95,28 +112,77 @@ class GCooL(GCA):
         self.register_buffer("epoch", torch.zeros((), dtype=torch.long))
 
     def memberships(self, h: Tensor) -> Tensor:
-        """Soft assignment (N, K) of projected nodes with unit rows (N, D)."""
+        """Soft assignment (N, K) of projected nodes with unit rows (N, D).
+
+        Raises:
+            ValueError: communities are not learned but found by a named method.
+        """
+        if self.centres is None:
+            raise ValueError(
+                f"communities={self.partition!r} are no memberships: see communities()"
+            )
         h = h.detach() if self.detach_assign else h
         similarity: Literal["cos", "rbf"] = self.similarity
         return soft_assignment(h, self.centres, tau=self.tau, similarity=similarity)
 
+    @torch.no_grad()
     def communities(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Community (N,) of every node of the unaugmented graph."""
-        with torch.no_grad():
-            h = F.normalize(self.head(self.embed(x, edge_index)))
-            return self.memberships(h).argmax(1)
+        if self.partition is not None:
+            return self._partitioned(edge_index, x.shape[0])
+        h = F.normalize(self.head(self.embed(x, edge_index)))
+        return self.memberships(h).argmax(1)
+
+    def _partitioned(self, edge_index: Tensor, nodes: int) -> Tensor:
+        """The named method's partition, found once and kept while the same graph is passed."""
+        assert self.partition is not None
+        if self._found is None or self._found[0] is not edge_index:
+            label = find_communities(
+                self.partition, edge_index, nodes, num_communities=self.num_communities
+            )
+            self._found = (edge_index, label.to(edge_index.device))
+        return self._found[1]
+
+    def project(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Nodes of a view (N, D) as they are contrasted: encoded, projected, unit rows."""
+        return F.normalize(self.head(self.encode(x, edge_index)))
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.forward`."""
         views = [self.view(x, edge_index, which) for which in (0, 1)]
-        h1, h2 = (F.normalize(self.head(self.encode(*view))) for view in views)
+        h1, h2 = (self.project(*view) for view in views)
+        found = None
+        if self.partition is not None:
+            label = self._partitioned(edge_index, x.shape[0])
+            found = (label, label)
+        return self.pair_loss(h1, h2, (views[0][1], views[1][1]), found)
+
+    def pair_loss(
+        self,
+        h1: Tensor,
+        h2: Tensor,
+        edges: tuple[Tensor, Tensor],
+        found: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """The scheduled loss of two views of the same nodes, a scalar.
+
+        Args:
+            h1: (N, D) of :meth:`project` in view 1.
+            h2: (N, D) in view 2.
+            edges: (2, E1) of view 1 and (2, E2) of view 2.
+            found: (N,) labels in each view where communities are not learned.
+        """
         node: Tensor = self.loss(h1, h2)
         share, aggregation = gcool_schedule(int(self.epoch), self.stride)
         if share == 0:
             return node
+        if found is not None:
+            count = 1 + max(int(label.max()) for label in found)
+            mature: Tensor = self.resc(h1, h2, *found, count)
+            return node + share * mature
         r1, r2 = self.memberships(h1), self.memberships(h2)
-        deca = (self.deca(r1, views[0][1]) + self.deca(r2, views[1][1])) / 2
-        resc: Tensor = self.resc(h1, h2, r1.argmax(1), r2.argmax(1), len(self.centres))
+        deca = (self.deca(r1, edges[0]) + self.deca(r2, edges[1])) / 2
+        resc: Tensor = self.resc(h1, h2, r1.argmax(1), r2.argmax(1), r1.shape[1])
         return node + share * (aggregation * deca + (1 - aggregation) * resc)
 
     def after_step(self, step: int, total: int) -> None:
