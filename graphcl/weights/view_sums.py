@@ -67,10 +67,22 @@ class ViewSums:
         """
         hidden = self.exclude if with_positive else with_diagonal(self.exclude)
         alike = (weight is None or weight.symmetric) and (hidden is None or hidden.symmetric)
-        options = {"tau": self.tau, "log_weight": weight, "exclude": hidden, "impl": self.impl}
         if self.symmetric and alike:
-            return two_sided_logsumexp(self.z1, self.z2, **options)  # type: ignore[arg-type]
-        rows = partial(negative_logsumexp, **options)  # type: ignore[arg-type]
+            return two_sided_logsumexp(
+                self.z1,
+                self.z2,
+                tau=self.tau,
+                log_weight=weight,
+                exclude=hidden,
+                impl=self.impl,
+            )
+        rows = partial(
+            negative_logsumexp,
+            tau=self.tau,
+            log_weight=weight,
+            exclude=hidden,
+            impl=self.impl,
+        )
         forward = rows(self.z1, self.z2)
         return forward, rows(self.z2, self.z1) if self.symmetric else forward
 
