@@ -9,8 +9,12 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric.data import Data
 
+from graphcl.community import find_communities
+from graphcl.kernels import Exclude, GroupWeight
+from graphcl.losses import InfoNCE
 from graphcl.methods import GCooL
 from graphcl.methods.gcool import gcool_schedule
+from graphcl.weights import SameCluster
 
 STILL: dict[str, Any] = {"drop_edge": (0, 0), "mask_feature": (0, 0)}
 
@@ -102,3 +106,57 @@ def test_a_step_holds_nothing_of_size_n_by_n() -> None:
     with Watch():
         method(torch.rand(nodes, 4), edges).backward()
     assert largest < nodes * nodes / 20
+
+
+@pytest.mark.parametrize("name", ["louvain", "heat", "log_communicability"])
+def test_communities_found_by_name_stand_in_for_the_learned_ones(name: str, graph: Data) -> None:
+    count = None if name == "louvain" else 3
+    method = GCooL(12, 8, communities=name, num_communities=count, stride=10, **STILL)
+    label = find_communities(name, graph.edge_index, 31, num_communities=count)
+    assert torch.equal(method.communities(graph.x, graph.edge_index), label)
+    assert not any("centres" in key for key in method.state_dict())
+    h = F.normalize(method.head(method.encode(graph.x, graph.edge_index)))
+    resc = method.resc(h, h, label, label, int(label.max()) + 1)
+    for epoch in (0, 1, 2):
+        method.epoch.fill_(epoch)
+        wanted = method.loss(h, h) + max(0.0, 1 - epoch / 2) * resc
+        torch.testing.assert_close(method(graph.x, graph.edge_index), wanted)
+
+
+def test_a_partition_is_found_once_per_graph(graph: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def counting(name: str, edge_index: torch.Tensor, nodes: int, **_: Any) -> torch.Tensor:
+        seen.append(nodes)
+        return torch.arange(nodes) % 3
+
+    monkeypatch.setattr("graphcl.methods.gcool.find_communities", counting)
+    method = GCooL(12, 8, communities="louvain")
+    for _ in range(3):
+        method(graph.x, graph.edge_index)
+    method(graph.x, graph.edge_index[:, :-2])
+    assert seen == [31, 31]
+
+
+def test_found_communities_serve_as_groups(graph: Data) -> None:
+    label = find_communities("louvain", graph.edge_index, 31)
+    z = torch.randn(2, 31, 4)
+    excluded = InfoNCE()(z[0], z[1], exclude=Exclude.same_group(label, label))
+    count = int(label.max()) + 1
+    table = torch.zeros(count, count).fill_diagonal_(-torch.inf)
+    weighed = InfoNCE(weight=GroupWeight(table, label, label))(z[0], z[1])
+    torch.testing.assert_close(weighed, excluded)
+    torch.testing.assert_close(InfoNCE(weight=SameCluster(label))(z[0], z[1]), excluded)
+
+
+def test_bad_names_of_communities() -> None:
+    for options, words in (
+        ({"communities": "walktrap"}, "communities 'walktrap'"),
+        ({"communities": "heat"}, "give num_communities"),
+        ({"communities": "louvain", "num_communities": 4}, "itself"),
+        ({"communities": 5, "num_communities": 4}, "leave num_communities"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            GCooL(12, 8, **options)
+    with pytest.raises(ValueError, match="no memberships"):
+        GCooL(12, 8, communities="louvain").memberships(torch.eye(8))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv
 
-from graphcl.methods import BGRL, DGI, GCA, GRACE, GraphMethod
+from graphcl.methods import BGRL, COSTA, DGI, GCA, GRACE, GraphMethod, ProGCL
 
 BUILDERS: dict[str, Callable[..., GraphMethod]] = {
     "grace": lambda width, **o: GRACE(width, 8, **o),
@@ -21,6 +21,9 @@ BUILDERS: dict[str, Callable[..., GraphMethod]] = {
     "gca-eigenvector": lambda width, **o: GCA(width, 8, scheme="eigenvector", **o),
     "bgrl": lambda width, **o: BGRL(width, (16, 8), predictor=16, **o),
     "dgi": lambda width, **o: DGI(width, 8, **o),
+    "progcl": lambda width, **o: ProGCL(width, 8, epoch_start=1, refresh=2, **o),
+    "costa": lambda width, **o: COSTA(width, 8, **o),
+    "costa-sparse": lambda width, **o: COSTA(width, 8, sketch="sparse", nonzeros=2, **o),
 }
 
 

@@ -73,6 +73,37 @@ def test_published_projections_of_gca(dataset: str, projection: int) -> None:
     assert settings_for("gca", dataset).model["projection"] == projection
 
 
+# lr, hidden, activation, edge rates, tau, epochs: the released runs of ProGCL and COSTA.
+LATER_RUNS: dict[tuple[str, str], tuple[Any, ...]] = {
+    ("progcl", "cora"): (5e-4, 128, "relu", [0.3, 0.1], 0.6, 700),
+    ("progcl", "citeseer"): (0.01, 256, "prelu", [0.4, 0.3], 0.4, 1000),
+    ("progcl", "pubmed"): (1e-3, 256, "prelu", [0.4, 0.1], 0.5, 2000),
+    ("progcl", "amazon-photo"): (0.01, 128, "prelu", [0.6, 0.3], 0.2, 2500),
+    ("progcl", "amazon-computers"): (0.01, 128, "prelu", [0.6, 0.3], 0.3, 3000),
+    ("progcl", "wikics"): (0.01, 256, "prelu", [0.2, 0.3], 0.4, 3000),
+    ("costa", "cora"): (1e-3, 256, "relu", [0.2, 0.4], 0.4, 700),
+    ("costa", "citeseer"): (1e-3, 256, "relu", [0.3, 0.1], 0.4, 1500),
+    ("costa", "pubmed"): (1e-3, 256, "relu", [0.4, 0.1], 0.4, 2000),
+    ("costa", "wikics"): (1e-3, 256, "relu", [0.2, 0.3], 0.4, 3000),
+    ("costa", "amazon-computers"): (1e-3, 128, "relu", [0.6, 0.3], 0.4, 4000),
+    ("costa", "amazon-photo"): (1e-3, 256, "relu", [0.3, 0.5], 0.4, 4000),
+}
+
+
+@pytest.mark.parametrize(("method", "dataset"), LATER_RUNS)
+def test_published_settings_of_progcl_and_costa(method: str, dataset: str) -> None:
+    settings = settings_for(method, dataset)
+    model, training = settings.model, settings.training
+    found = (model[key] for key in ("hidden", "activation", "drop_edge", "tau"))
+    assert (training.lr, *found, training.epochs) == LATER_RUNS[method, dataset]
+    assert training.weight_decay == (1e-5 if method == "progcl" else 0.0)
+    if method == "progcl":
+        assert (model["scheme"], model["epoch_start"]) == ("eigenvector", 400)
+        assert (model["mode"], model["weight_init"], model["sel_num"]) == ("weight", 0.05, 1000)
+    else:
+        assert (model["views"], model["ratio"]) == ("multi", 0.5)
+
+
 # channels, lr, edge rates, feature rates: nerdslab/bgrl.
 BOOTSTRAP: dict[str, tuple[Any, ...]] = {
     "wikics": ([512, 256], 5e-4, [0.2, 0.3], [0.2, 0.1]),
@@ -137,7 +168,9 @@ def test_unknown_key(key: str, suggestion: str | None) -> None:
 
 
 def test_unknown_method() -> None:
-    with pytest.raises(ValueError, match="unknown method 'graec'; choose from bgrl, dgi, gca"):
+    with pytest.raises(
+        ValueError, match=r"unknown method 'graec'; choose from .*gca, gcool, grace"
+    ):
         settings_for("graec", "cora")
 
 
