@@ -108,7 +108,8 @@ class ProGCLLoss(InfoNCE):
         wide = torch.float64 if z1.dtype == torch.float64 else torch.float32
         a, b = F.normalize(z1.detach().to(wide)), F.normalize(z2.detach().to(wide))
         chosen = torch.randperm(nodes, device=z1.device)[: self.columns]
-        similarity = a @ b[chosen].T
+        with torch.autocast(z1.device.type, enabled=False):
+            similarity = a @ b[chosen].T
         negative = torch.arange(nodes, device=z1.device)[:, None] != chosen
         values = ((similarity[negative] + 1) / 2).clamp(0, 1)
         self.mixture.fit(values, self.iterations)

@@ -1,14 +1,11 @@
 """Two small views, and the negatives of every anchor written out as dense matrices."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 N, D = 11, 4
 
@@ -69,24 +66,3 @@ def agree() -> Callable[..., None]:
             torch.testing.assert_close(got, want)
 
     return compare
-
-
-class Largest(TorchDispatchMode):
-    """The number of entries of the largest dense tensor that any operation returns."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entries = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for one in tree_leaves(out):
-            if isinstance(one, Tensor) and one.layout == torch.strided:
-                self.entries = max(self.entries, one.numel())
-        return out
-
-
-@pytest.fixture
-def largest() -> Callable[[], Largest]:
-    """Meter of allocations."""
-    return Largest
