@@ -35,7 +35,7 @@ def proximity_kernel(
     - ``heat``: :math:`e^{-t L}`;
     - ``regularized_laplacian``: :math:`(I + t L)^{-1}`.
 
-    ``log`` takes the logarithm of every entry, which the paper finds to separate clusters better.
+    ``log`` takes the logarithm of every entry, which the paper finds to be better in most cases.
     Entries that are zero, between components or lost to rounding (below 1e-15 of the largest),
     count as 1e-15 of the largest. This is a dense decomposition in O(N^3), for small graphs.
 
