@@ -46,6 +46,11 @@ ALLOWED: dict[str, set[str]] = {
 GROUND = ("graphcl.kernels", "graphcl.ranking")
 # What one module uses where it is installed, imported when a function is called.
 LEAVES = {"graphcl.kernels.segments": {"torch_scatter"}}
+# Kernels written in Triton import it at their head; nothing but each other imports them there.
+TRITON = {
+    f"graphcl.kernels.triton_{name}"
+    for name in ("launch", "logsumexp", "pairs", "rank_fold", "ranks", "segments")
+}
 FRONT_DOORS = {"graphcl", "graphcl.__main__"}  # these only hand names on
 
 
@@ -214,7 +219,14 @@ def test_the_ground_floor_needs_torch_alone() -> None:
         if room(source) in GROUND and not ours(target):
             late = set() if at_import else LEAVES.get(source, set())
             allowed = {"torch", *sys.stdlib_module_names, *late}
+            if source in TRITON:
+                allowed.add("triton")
             assert target in allowed, f"{source}:{line} imports {target}"
+
+
+def test_triton_is_imported_only_when_it_is_used() -> None:
+    wrong = [a for a in ARROWS if a.target in TRITON and a.at_import and a.source not in TRITON]
+    assert not wrong
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
