@@ -49,7 +49,7 @@ LEAVES = {"graphcl.kernels.segments": {"torch_scatter"}}
 # Kernels written in Triton import it at their head; nothing but each other imports them there.
 TRITON = {
     f"graphcl.kernels.triton_{name}"
-    for name in ("launch", "logsumexp", "pairs", "rank_fold", "ranks", "segments")
+    for name in ("launch", "logsumexp", "pairs", "rank_fold", "ranks", "segments", "tiles")
 }
 FRONT_DOORS = {"graphcl", "graphcl.__main__"}  # these only hand names on
 

@@ -202,9 +202,9 @@ class _Share:
         upstream: tuple[Tensor, Tensor | None],
     ) -> None:
         self.bounded = bounded
-        self.rows = _Side(totals[0], upstream[0])
+        self.rows = Side(totals[0], upstream[0])
         self.columns = (
-            None if totals[1] is None or upstream[1] is None else _Side(totals[1], upstream[1])
+            None if totals[1] is None or upstream[1] is None else Side(totals[1], upstream[1])
         )
         self.spare: Tensor | None = None
 
@@ -227,7 +227,7 @@ class _Share:
         return by_row.add_(by_column.mul_(columns.upstream[tile.columns]))
 
 
-class _Side:
+class Side:
     """Totals and upstream gradients of the rows or columns of all tiles."""
 
     def __init__(self, total: Tensor, upstream: Tensor) -> None:
@@ -239,17 +239,20 @@ class _Side:
         """Upstream over sum of exponentials; only meaningful for bounded logits."""
 
 
-class _FirstOrder(torch.autograd.Function):
+class FirstOrder(torch.autograd.Function):
     """Ties gradients to what they were computed from, so that differentiating them raises."""
 
     @staticmethod
     def forward(ctx: Any, count: int, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The first ``count`` tensors, unchanged."""
         return tuple(None if t is None else t.view_as(t) for t in tensors[:count])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
+        """Always an error."""
         raise RuntimeError(
-            "the chunked log-sum-exp can be differentiated once; impl='reference' has every order"
+            "this implementation can be differentiated once; impl='reference' (for segments "
+            "'torch') has every order"
         )
 
 
@@ -283,7 +286,7 @@ class _TiledLogSumExp(torch.autograd.Function):
         with torch.no_grad():
             found = _TiledLogSumExp._gradients(ctx, grad_rows, grad_columns)
         if torch.is_grad_enabled():
-            found = _FirstOrder.apply(
+            found = FirstOrder.apply(
                 len(found), *found, *ctx.saved_tensors, grad_rows, grad_columns
             )
         return found

@@ -6,6 +6,10 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from graphcl.kernels.exclusions import Exclude
+from graphcl.kernels.triton_support import inexpressible, missing
+from graphcl.kernels.weights import TileWeight
+
 Impl = Literal["auto", "reference", "chunked", "triton"]
 
 
@@ -19,16 +23,28 @@ class ImplChoice(NamedTuple):
         return f"{self.name}: {self.reason}"
 
 
-def explain_impl(queries: Tensor, keys: Tensor, *, impl: Impl = "auto") -> ImplChoice:
+def explain_impl(
+    queries: Tensor,
+    keys: Tensor,
+    *,
+    log_weight: TileWeight | None = None,
+    exclude: Exclude | None = None,
+    impl: Impl = "auto",
+) -> ImplChoice:
     """Say which implementation :func:`negative_logsumexp` or :func:`rank_counts` takes, and why.
+
+    ``auto`` is ``triton`` for tensors on a CUDA device when Triton is installed and its kernels
+    know the dtype, the weight and the exclusion, and ``chunked`` otherwise.
 
     Args:
         queries: (Q, D).
         keys: (K, D).
+        log_weight: log-weights of the call.
+        exclude: exclusion of the call.
         impl: ``auto`` or the name of one.
 
     Raises:
-        ValueError: unknown name, or ``triton``, which this version does not have.
+        ValueError: unknown name, or ``triton`` where it cannot run; the message says why.
 
     Example:
         >>> import torch
@@ -39,18 +55,23 @@ def explain_impl(queries: Tensor, keys: Tensor, *, impl: Impl = "auto") -> ImplC
         return ImplChoice("reference", f"asked for; forms the {_size(queries, keys)} matrix")
     if impl == "chunked":
         return ImplChoice("chunked", "asked for; bounded memory in plain torch")
-    if impl == "auto":
-        return ImplChoice(
-            "chunked",
-            f"bounded memory in plain torch on {queries.device.type}; the {_size(queries, keys)} "
-            "matrix is never formed",
-        )
     if impl == "triton":
-        raise ValueError(
-            "impl='triton' is not part of this version; use impl='auto' or impl='chunked', which "
-            "run on every device"
-        )
-    raise ValueError(f"unknown impl {impl!r}; choose from auto, reference, chunked")
+        why = missing(queries.device) or inexpressible(queries, log_weight, exclude)
+        if why is not None:
+            raise ValueError(
+                f"impl='triton' cannot take this call: {why}; impl='auto' or impl='chunked' can"
+            )
+        return ImplChoice("triton", "asked for; fused kernels, rows owned, no atomics")
+    if impl != "auto":
+        raise ValueError(f"unknown impl {impl!r}; choose from auto, reference, chunked, triton")
+    never = f"the {_size(queries, keys)} matrix is never formed"
+    if queries.device.type != "cuda":
+        where = f"bounded memory in plain torch on {queries.device.type}"
+        return ImplChoice("chunked", f"{where}; {never}")
+    why = missing(queries.device) or inexpressible(queries, log_weight, exclude)
+    if why is not None:
+        return ImplChoice("chunked", f"{why}; bounded memory in plain torch, {never}")
+    return ImplChoice("triton", f"fused kernels on cuda, rows owned, no atomics; {never}")
 
 
 def _size(queries: Tensor, keys: Tensor) -> str:

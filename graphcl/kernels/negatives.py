@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from graphcl.kernels.chunked import Sides, chunked_logsumexp
 from graphcl.kernels.exclusions import Exclude
 from graphcl.kernels.implementation import Impl, explain_impl
 from graphcl.kernels.reference import reference_logsumexp
+from graphcl.kernels.triton_support import Precision
 from graphcl.kernels.weights import TileWeight
 
 
@@ -21,6 +23,7 @@ def negative_logsumexp(
     log_weight: TileWeight | None = None,
     exclude: Exclude | None = None,
     impl: Impl = "auto",
+    precision: Precision | None = None,
 ) -> Tensor:
     """Log-sum-exp of scaled similarities over all candidates that are not excluded.
 
@@ -39,8 +42,11 @@ def negative_logsumexp(
         tau: temperature, positive; a 0-d tensor may require a gradient.
         log_weight: log-weights of pairs, see :class:`~graphcl.kernels.weights.TileWeight`.
         exclude: pairs that take no part.
-        impl: ``auto``, ``reference`` (dense, any derivative) or ``chunked``; see
-            :func:`explain_impl`.
+        impl: ``auto``, ``reference`` (dense, any derivative), ``chunked`` or ``triton`` (CUDA);
+            see :func:`explain_impl`.
+        precision: how the Triton kernels multiply float32 rows: ``ieee`` (exact), ``tf32`` (rounded
+            to 11 bits) or ``tf32x3`` (nearly exact on tensor cores). None follows
+            ``torch.set_float32_matmul_precision``, as the other implementations always do.
 
     Returns:
         (Q,) in float64 for float64 inputs and float32 otherwise. Rows with no candidate left give
@@ -60,7 +66,7 @@ def negative_logsumexp(
         and (log_weight is None or log_weight.symmetric)
     )
     sides: Sides = "self" if symmetric else "rows"
-    return _logsumexp(queries, keys, tau, log_weight, exclude, sides, impl)[0]
+    return _logsumexp(queries, keys, tau, log_weight, exclude, sides, impl, precision)[0]
 
 
 def two_sided_logsumexp(
@@ -71,6 +77,7 @@ def two_sided_logsumexp(
     log_weight: TileWeight | None = None,
     exclude: Exclude | None = None,
     impl: Impl = "auto",
+    precision: Precision | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-sum-exp over the rows and over the columns of one matrix of pairs.
 
@@ -85,11 +92,12 @@ def two_sided_logsumexp(
         log_weight: log-weights of pairs (i, j), used for row i and for column j.
         exclude: pairs that take no part in either direction.
         impl: see :func:`negative_logsumexp`.
+        precision: see :func:`negative_logsumexp`.
 
     Returns:
         (Q,) over keys for each query, and (K,) over queries for each key.
     """
-    return _logsumexp(queries, keys, tau, log_weight, exclude, "both", impl)
+    return _logsumexp(queries, keys, tau, log_weight, exclude, "both", impl, precision)
 
 
 def _logsumexp(
@@ -100,14 +108,23 @@ def _logsumexp(
     exclude: Exclude | None,
     sides: Sides,
     impl: Impl,
+    precision: Precision | None,
 ) -> tuple[Tensor, Tensor]:
     _check(queries, keys, tau)
     if log_weight is not None:
         log_weight.check(queries.shape[0], keys.shape[0])
     if exclude is not None:
         exclude.check(queries.shape[0], keys.shape[0])
-    if explain_impl(queries, keys, impl=impl).name == "reference":
+    if precision not in (None, *get_args(Precision)):
+        names = ", ".join(get_args(Precision))
+        raise ValueError(f"unknown precision {precision!r}; choose from {names}")
+    chosen = explain_impl(queries, keys, log_weight=log_weight, exclude=exclude, impl=impl).name
+    if chosen == "reference":
         return reference_logsumexp(queries, keys, tau, log_weight, exclude)
+    if chosen == "triton":
+        from graphcl.kernels.triton_logsumexp import triton_logsumexp
+
+        return triton_logsumexp(queries, keys, tau, log_weight, exclude, sides, precision=precision)
     return chunked_logsumexp(queries, keys, tau, log_weight, exclude, sides)
 
 

@@ -59,6 +59,7 @@ class PairTiles:
         bias: (K,) added to the scores, or None.
         score: one of ``SCORES``.
         shape: rows and columns of a tile.
+        rounded: whether products of float32 rows may be rounded as torch's setting allows.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class PairTiles:
         bias: Tensor | None,
         score: Score,
         shape: tuple[int, int],
+        *,
+        rounded: bool = True,
     ) -> None:
-        self.queries, self.keys, self.score = queries, keys, score
+        self.queries, self.keys, self.score, self.rounded = queries, keys, score, rounded
         self.dtype = working_dtype(queries, keys)
         self.columns = shape[1]
         self.product = score == "dot" or (score == "l2" and bias is None)
@@ -103,7 +106,7 @@ class PairTiles:
         # Rounding errors of a sum of D products or moduli add up to at most about D * eps / 2 of
         # the sum of absolute values; twice that covers the rounding of the compared score as well.
         self._relative = (width + 8) * info.eps
-        if self.product and self.dtype == torch.float32:
+        if self.product and self.dtype == torch.float32 and self.rounded:
             self._relative += _operand_rounding()
         self._reach, self._bias_reach = reach, 2 * largest_bias
         # Squares of differences below sqrt(tiny) vanish.

@@ -63,7 +63,8 @@ def rank_counts(
         query_index: (N,) int64, not decreasing: the query of each target, for queries with several
             targets. They are scored once.
         tile: rows and columns of a tile; the default suits the device.
-        impl: ``auto``, ``reference`` (one query at a time, float64 throughout) or ``chunked``.
+        impl: ``auto``, ``reference`` (one query at a time, float64 throughout), ``chunked`` or
+            ``triton`` (CUDA, float32 or half precision); see :func:`explain_impl`.
 
     Returns:
         ``greater``, ``equal`` and ``candidates``, int64 (N,), over all keys that are neither the
@@ -86,11 +87,22 @@ def rank_counts(
     counts = RankCounts.zeros(target.numel(), keys.device)
     if target.numel() == 0:
         return counts
-    chosen = explain_impl(queries, keys, impl=impl).name
+    chosen = explain_impl(queries, keys, exclude=exclude, impl=impl).name
     if query_index is None:
         query_index = torch.arange(target.numel(), device=target.device)
     if chosen == "reference":
         _count_by_definition(queries, keys, target, key_bias, score, exclude, query_index, counts)
+    elif chosen == "triton":
+        from graphcl.kernels.triton_ranks import triton_rank_counts
+
+        found = triton_rank_counts(queries, keys, target, key_bias, score, exclude, query_index)
+        if found is not None:
+            return found
+        # Some score is not finite: the tiles below name the first such query.
+        return rank_counts(
+            queries, keys, target, key_bias=key_bias, score=score, exclude=exclude,
+            query_index=query_index, tile=tile, impl="chunked",
+        )  # fmt: skip
     else:
         shape = tile or _SHAPE.get(keys.device.type, _SHAPE["cpu"])
         shape = min(shape[0], queries.shape[0]), min(shape[1], keys.shape[0])

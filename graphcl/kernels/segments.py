@@ -1,4 +1,4 @@
-"""Reductions over segments of rows, given by an index per row or by CSR offsets, in plain torch."""
+"""Reductions over segments of rows, given by an index per row or by CSR offsets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-SegmentImpl = Literal["torch", "torch_scatter"]
+from graphcl.kernels.triton_support import DTYPES, missing
+
+SegmentImpl = Literal["auto", "torch", "torch_scatter", "triton"]
 
 
 def segment_sum(
@@ -16,7 +18,7 @@ def segment_sum(
     *,
     ptr: Tensor | None = None,
     num_segments: int | None = None,
-    impl: SegmentImpl = "torch",
+    impl: SegmentImpl = "auto",
 ) -> Tensor:
     """Sum of the rows of each segment; empty segments give 0.
 
@@ -25,7 +27,9 @@ def segment_sum(
         index: (E,) int64 segment of each row, in any order; or give ``ptr``.
         ptr: (S + 1,) offsets: segment s holds rows ``ptr[s]:ptr[s + 1]``.
         num_segments: S; default ``max(index) + 1``, or ``len(ptr) - 1``.
-        impl: ``torch``, or ``torch_scatter`` with the extra ``scatter`` installed.
+        impl: ``torch``, ``torch_scatter`` with the extra ``scatter`` installed, or ``auto``: that
+            is ``torch``, except that on CUDA devices :func:`segment_logsumexp` and
+            :func:`segment_softmax` take ``triton`` (no atomics, differentiable once).
 
     Returns:
         (S, ...).
@@ -52,7 +56,7 @@ def segment_mean(
     *,
     ptr: Tensor | None = None,
     num_segments: int | None = None,
-    impl: SegmentImpl = "torch",
+    impl: SegmentImpl = "auto",
 ) -> Tensor:
     """Mean of the rows of each segment; empty segments give 0. Arguments as :func:`segment_sum`."""
     index, count = _segments(values, index, ptr, num_segments)
@@ -69,7 +73,7 @@ def segment_max(
     *,
     ptr: Tensor | None = None,
     num_segments: int | None = None,
-    impl: SegmentImpl = "torch",
+    impl: SegmentImpl = "auto",
 ) -> Tensor:
     """Largest value of each segment; empty segments give -inf. Arguments as :func:`segment_sum`.
 
@@ -96,13 +100,17 @@ def segment_logsumexp(
     *,
     ptr: Tensor | None = None,
     num_segments: int | None = None,
-    impl: SegmentImpl = "torch",
+    impl: SegmentImpl = "auto",
 ) -> Tensor:
     """Log-sum-exp of each segment; empty segments give -inf. Arguments as :func:`segment_sum`.
 
     Values of -inf add nothing and get no gradient.
     """
     index, count = _segments(values, index, ptr, num_segments)
+    if _by_triton(values, impl):
+        from graphcl.kernels.triton_segments import triton_segment_logsumexp
+
+        return triton_segment_logsumexp(values, index, count)
     wide = _wide(values)
     shift = _finite_max(wide, index, count, impl)
     total = segment_sum((wide - shift[index]).exp(), index, num_segments=count, impl=impl)
@@ -119,13 +127,17 @@ def segment_softmax(
     *,
     ptr: Tensor | None = None,
     num_segments: int | None = None,
-    impl: SegmentImpl = "torch",
+    impl: SegmentImpl = "auto",
 ) -> Tensor:
     """Softmax of each row within its segment, (E, ...). Arguments as :func:`segment_sum`.
 
     A segment whose values are all -inf gives zeros.
     """
     index, count = _segments(values, index, ptr, num_segments)
+    if _by_triton(values, impl):
+        from graphcl.kernels.triton_segments import triton_segment_softmax
+
+        return triton_segment_softmax(values, index, count)
     wide = _wide(values)
     share = (wide - _finite_max(wide, index, count, impl)[index]).exp()
     total = segment_sum(share, index, num_segments=count, impl=impl)
@@ -185,8 +197,25 @@ def _column(index: Tensor, values: Tensor) -> Tensor:
 
 
 def _check_impl(impl: str) -> None:
-    if impl != "torch":
-        raise ValueError(f"unknown impl {impl!r}; choose from torch, torch_scatter")
+    if impl == "triton":
+        raise ValueError(
+            "impl='triton' has only segment_logsumexp and segment_softmax; use impl='auto' or "
+            "'torch' here"
+        )
+    if impl not in ("auto", "torch"):
+        raise ValueError(f"unknown impl {impl!r}; choose from auto, torch, torch_scatter, triton")
+
+
+def _by_triton(values: Tensor, impl: SegmentImpl) -> bool:
+    """Whether the Triton kernels take these values: when asked for, or by ``auto`` on CUDA."""
+    if impl not in ("auto", "triton") or (impl == "auto" and not values.is_cuda):
+        return False
+    why = missing(values.device)
+    if why is None and values.dtype not in DTYPES:
+        why = f"the Triton kernels sum in float32, the values are {values.dtype}"
+    if why is not None and impl == "triton":
+        raise ValueError(f"impl='triton' cannot take this call: {why}; impl='auto' can")
+    return why is None
 
 
 def _torch_scatter() -> Any:

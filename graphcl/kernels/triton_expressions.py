@@ -1,16 +1,19 @@
 """Element-wise functions of a similarity as Triton source, with their derivatives.
 
-A function such as ``lambda s, v: -(s - v).square()`` is traced once by ``torch.fx``; each of its
-steps becomes a line for the value and one for each derivative (forward mode).
+A function such as ``lambda s, v: -(s - v).square()`` is traced by ``torch.fx``; each of its steps
+becomes a line for the value and one for each derivative (forward mode). Only steps of the tables
+below are translated, and every new source is compared with its function, by torch and in float64,
+before it is used: what cannot be translated faithfully is refused.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.fx import Node, Tracer
 
@@ -21,9 +24,15 @@ class Untranslatable(ValueError):
 
 @dataclass(frozen=True)
 class Expression:
-    """Triton source of ``evaluate(s, v)``: the value and its derivatives by s and by v."""
+    """Triton source of ``evaluate(s, v, number_ptr)``: the value, its derivatives by s and by v.
+
+    Attributes:
+        source: the same for functions that differ in their numbers only, compiled once for all.
+        numbers: the function's constants, which the source reads from ``number_ptr``.
+    """
 
     source: str
+    numbers: tuple[float, ...]
 
 
 # Value from x, derivative from x and the value y.
@@ -84,7 +93,6 @@ _SAME = {
     "absolute": "abs",
     "greater": "gt",
     "less": "lt",
-    "pow_": "pow",
     "clip": "clamp",
     "bitwise_and": "and_",
     "bitwise_or": "or_",
@@ -100,18 +108,20 @@ class _Dual:
 
 
 def translate(function: Callable[..., Tensor], arity: int) -> Expression:
-    """Source of ``evaluate(s, v) -> (value, d value / d s, d value / d v)``.
+    """Source of ``evaluate(s, v, number_ptr) -> (value, d value / d s, d value / d v)``.
 
     Args:
         function: element-wise map of one or two tensors.
         arity: 1 (similarity) or 2 (similarity and the query's value).
 
     Raises:
-        Untranslatable: a step outside the table of element-wise operations.
+        Untranslatable: a step outside the table of element-wise operations, a tensor that is no
+            constant number, or a translation that differs from the function.
 
     Example:
-        >>> print(translate(lambda s: 2.0 * s, 1).source.splitlines()[3].strip())
-        x0 = 2.0 * s
+        >>> found = translate(lambda s: 2.0 * s, 1)
+        >>> found.source.splitlines()[3].strip(), found.numbers
+        ('x0 = n0 * s', (2.0,))
     """
     tracer = Tracer()
     try:
@@ -126,14 +136,19 @@ def translate(function: Callable[..., Tensor], arity: int) -> Expression:
         if node.op == "placeholder":
             known[node] = next(inputs)
         elif node.op == "get_attr":
-            known[node] = _Dual(_constant(getattr(tracer.root, str(node.target))))
+            known[node] = writer.number(getattr(tracer.root, str(node.target)))
         elif node.op == "output":
             result = writer.read(node.args[0], known)
         else:
             known[node] = writer.step(node, known)
     if result is None:
         raise Untranslatable("it returns nothing")
-    return Expression(writer.finish(result))
+    found = Expression(writer.finish(result), tuple(writer.numbers))
+    compared = found.source, getattr(function, "__code__", None)
+    if compared not in _COMPARED:
+        _compare(found, function, arity)
+        _COMPARED.add(compared)
+    return found
 
 
 def _fixed_arity(function: Callable[..., Tensor], arity: int) -> Callable[..., Tensor]:
@@ -146,34 +161,92 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
-def _constant(value: Any) -> str:
-    if isinstance(value, Tensor):
-        if value.numel() != 1:
-            raise Untranslatable(f"it uses a tensor of shape {tuple(value.shape)}")
-        value = value.detach().item()
-    if not isinstance(value, (int, float)):
-        raise Untranslatable(f"it uses {value!r}")
-    number = float(value)
-    if math.isfinite(number):
-        return repr(number) if number >= 0 else f"({number!r})"
-    return f'float("{number}")'
+# What the source says in Triton, said in torch.
+_IN_TORCH = SimpleNamespace(
+    **{name: getattr(torch, name) for name in ("exp", "log", "sin", "cos", "sqrt", "abs")},
+    maximum=lambda a, b: torch.maximum(*torch.broadcast_tensors(*map(torch.as_tensor, (a, b)))),
+    minimum=lambda a, b: torch.minimum(*torch.broadcast_tensors(*map(torch.as_tensor, (a, b)))),
+    where=torch.where,
+    zeros_like=torch.zeros_like,
+    load=lambda place: place[0],
+)
+_COMPARED: set[tuple[str, Any]] = set()
+
+
+class _Numbers:
+    """Stands in for a pointer: ``(pointer + 3)[0]`` is the fourth number."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        self.numbers = numbers
+
+    def __add__(self, step: int) -> Tensor:
+        return self.numbers[step:]
+
+
+def _compare(found: Expression, function: Callable[..., Tensor], arity: int) -> None:
+    """Check value and derivatives on a sample of similarities, small and large."""
+    names: dict[str, Any] = {"tl": _IN_TORCH, "triton": SimpleNamespace(jit=lambda f: f)}
+    exec(found.source, names)
+    s = torch.linspace(-3.1, 3.3, 97, dtype=torch.float64).requires_grad_()
+    v = s.detach().roll(41).add(0.0123).requires_grad_()
+    inputs = (s, v)[:arity]
+    numbers = _Numbers(torch.tensor(found.numbers, dtype=torch.float64))
+    with torch.enable_grad():
+        try:
+            value = function(*(x.clone() for x in inputs)).double().expand_as(s)
+        except Exception as error:
+            raise Untranslatable(f"it cannot be evaluated ({_first_line(error)})") from error
+        wanted = [value.detach()]
+        if value.requires_grad:
+            wanted += torch.autograd.grad(value.sum(), inputs, materialize_grads=True)
+        else:
+            wanted += [torch.zeros_like(s)] * arity
+    mine = [x.double() for x in names["evaluate"](s.detach(), v.detach(), numbers)]
+    # Slopes may be infinite or NaN where the weight is; such pairs take no part.
+    part = value.detach().isfinite()
+    for name, a, b in zip(("value", "slope", "slope by query_value"), mine, wanted, strict=False):
+        chosen = slice(None) if name == "value" else part
+        if not torch.allclose(a[chosen], b[chosen], rtol=1e-9, atol=1e-12, equal_nan=True):
+            raise Untranslatable(f"its {name} would not be kept")
+
+
+_HEAD = """@triton.jit
+def evaluate(s, v, number_ptr):
+    # s (R, C), v (R, 1) or (1, C)"""
 
 
 class _Writer:
+    """Writes the lines of one function."""
+
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.numbers: list[float] = []
+
+    def number(self, value: Any) -> _Dual:
+        """A constant, handed to the kernel among its numbers."""
+        if isinstance(value, Tensor):
+            if value.requires_grad:
+                raise Untranslatable("it uses a tensor that requires a gradient")
+            if value.numel() != 1:
+                raise Untranslatable(f"it uses a tensor of shape {tuple(value.shape)}")
+            value = value.item()
+        if not isinstance(value, (int, float)):
+            raise Untranslatable(f"it uses {value!r}")
+        self.numbers.append(float(value))
+        return _Dual(f"n{len(self.numbers) - 1}")
 
     def name(self, text: str) -> str:
         self.lines.append(f"x{len(self.lines)} = {text}")
         return f"x{len(self.lines) - 1}"
 
     def read(self, item: Any, known: dict[Node, _Dual]) -> _Dual:
-        return known[item] if isinstance(item, Node) else _Dual(_constant(item))
+        return known[item] if isinstance(item, Node) else self.number(item)
 
     def step(self, node: Node, known: dict[Node, _Dual]) -> _Dual:
         target = node.target
         name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
-        name = name.strip("_") if name not in ("and_", "or_") else name
+        if name.endswith("_") and node.op == "call_method":
+            raise Untranslatable(f"{name} changes a tensor in place")
         name = _SAME.get(name, name)
         options = {k: v for k, v in node.kwargs.items() if v is not None}
         if name in ("clamp", "clamp_min", "clamp_max"):
@@ -183,8 +256,10 @@ class _Writer:
         if name == "pow":
             return self.power(self.read(node.args[0], known), node.args[1])
         given = [self.read(item, known) for item in node.args]
-        if name in ("detach", "float"):
-            return _Dual(given[0].value) if name == "detach" else given[0]
+        if name == "detach":
+            return _Dual(given[0].value)
+        if name == "float":
+            return _Dual(self.name(f"{given[0].value} * 1.0"), given[0].by)
         if name in _TEST:
             return _Dual(self.name(f"{given[0].value} {_TEST[name]} {given[1].value}"))
         if name in ("invert", "logical_not"):
@@ -259,5 +334,6 @@ class _Writer:
         returned = ", ".join(
             f"tl.zeros_like(s) + {part or '0.0'}" for part in (result.value, *result.by)
         )
-        body = "\n".join(f"    {line}" for line in [*self.lines, f"return {returned}"])
-        return f"@triton.jit\ndef evaluate(s, v):\n    # s (R, C), v (R, 1) or (1, C)\n{body}\n"
+        numbers = [f"n{i} = tl.load(number_ptr + {i})" for i in range(len(self.numbers))]
+        lines = [_HEAD, *numbers, *self.lines, f"return {returned}"]
+        return "\n    ".join(lines) + "\n"

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import linecache
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 
-from graphcl.kernels.triton_support import interpreting
+from graphcl.kernels.triton_support import Precision, interpreting
 
-Precision = Literal["ieee", "tf32"]
 # Rows of a tile, columns of a tile, warps, stages: the first that fits into shared memory is used.
 _SHAPES = ((128, 128, 8, 2), (128, 64, 8, 2), (64, 64, 4, 2), (64, 32, 4, 1), (32, 32, 4, 1))
-_INTERPRETED = ((16, 16, 1, 1),)
+_INTERPRETED = (16, 16, 1, 1)
+_FITTING: dict[Hashable, int] = {}
 
 
 def matmul_precision() -> Precision:
@@ -27,7 +27,7 @@ def matmul_precision() -> Precision:
         return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # by source: Triton knows a function by its identity
 def compiled(source: str) -> Any:
     """The Triton function of an expression; its source must be readable as that of a file."""
     filename = f"<triton expression {hash(source):x}>"
@@ -37,18 +37,29 @@ def compiled(source: str) -> Any:
     return names["evaluate"]
 
 
-def first_that_fits(run: Callable[[int, int, int, int], None], device: torch.device) -> None:
-    """Launch with the largest tile that the device has shared memory for."""
+def first_that_fits(
+    run: Callable[[int, int, int, int], None], device: torch.device, kind: Hashable
+) -> None:
+    """Launch with the largest tile that the device has shared memory for.
+
+    Args:
+        run: launches with rows and columns of a tile, warps and stages.
+        device: of the tensors.
+        kind: what sets the memory that is needed; the choice is remembered for it.
+    """
     if interpreting():
-        return run(*_INTERPRETED[0])
+        return run(*_INTERPRETED)
     from triton.runtime.errors import OutOfResources
 
+    key = device.index, kind
     with torch.cuda.device(device):
-        for shape in _SHAPES[:-1]:
+        for place in range(_FITTING.get(key, 0), len(_SHAPES) - 1):
             try:
-                return run(*shape)
+                run(*_SHAPES[place])
             except OutOfResources:
                 continue
+            _FITTING[key] = place
+            return
         run(*_SHAPES[-1])
 
 

@@ -1,8 +1,9 @@
 """Log-sum-exp over negatives by the Triton kernels: launching, gradients, precisions.
 
 float32, bfloat16 and float16 inputs are multiplied as they are and summed in float32. Products of
-float32 rows are rounded to TF32 when torch allows it (``torch.set_float32_matmul_precision``
-"high" or "medium"), and exact ("ieee") otherwise.
+float32 rows are exact ("ieee"), or of rows rounded to TF32 ("tf32"), or of rows split into two
+TF32 numbers each ("tf32x3", nearly exact): as asked for, else as torch's own setting
+(``torch.set_float32_matmul_precision``) has it.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ import torch
 import triton
 from torch import Tensor
 
-from graphcl.kernels.chunked import Sides, _FirstOrder, _Side
+from graphcl.kernels.chunked import FirstOrder, Side, Sides
 from graphcl.kernels.exclusions import Exclude
+from graphcl.kernels.tiles import blocks
 from graphcl.kernels.triton_launch import (
-    Precision,
     compiled,
     first_that_fits,
     matmul_precision,
     power_of_two,
 )
 from graphcl.kernels.triton_pairs import fold_rows
+from graphcl.kernels.triton_segments import segment_totals
 from graphcl.kernels.triton_support import (
     ExclusionPlan,
+    Precision,
     WeightPlan,
     interpreting,
     plan_exclusion,
@@ -33,8 +36,8 @@ from graphcl.kernels.triton_support import (
 )
 from graphcl.kernels.weights import TileWeight
 
-# Numbers in the (queries, groups) sums behind the gradient of a table.
-_TABLE_SUMS = 1 << 24
+# Numbers in the sums of (queries, some labels of keys) behind the gradient of a table.
+_TABLE_SUMS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class _Problem:
         )
         steps = (0, 0) if self.table is None else (self.table.shape[1], 1)
         value = None if weight.value is None else self.given[weight.value]
+        numbers = () if weight.function is None else weight.function.numbers
+        self.numbers = torch.tensor(numbers, dtype=torch.float32, device=device)
         self.queries = _Role(
             _rows(queries), None, labels[0], steps[0], factors[0], value, groups[0]
         )
@@ -103,7 +108,7 @@ class _Problem:
 
     def totals(self, by_key: bool = False) -> Tensor:
         """Log-sum-exp (M,) of the rows of one role."""
-        return self._launch(by_key, None, None, None, None, None, 0)[1]
+        return self._launch(by_key, None, None, None, None, None, 0, 0)[1]
 
     def sums(
         self,
@@ -114,10 +119,24 @@ class _Problem:
         coefficient: str | None = None,
         values: Tensor | None = None,
         width: int = 0,
+        first: int = 0,
         total: str | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Weighted sums (M, E) of values, and plain sums (M,); see :func:`fold_rows`."""
-        return self._launch(by_key, own, other, coefficient, values, total, width, gradient=True)
+        """Weighted sums (M, E) of values, and plain sums (M,); see :func:`fold_rows`.
+
+        Args:
+            by_key: whether keys own the rows.
+            own: totals and upstream gradients of the owned rows, or None.
+            other: the same of the rows that are visited.
+            coefficient: of the values.
+            values: of the visited rows; by default one-hot vectors of their labels in the table.
+            width: E.
+            first: label of the first of the E.
+            total: what is summed.
+        """
+        return self._launch(
+            by_key, own, other, coefficient, values, total, width, first, gradient=True
+        )
 
     def _launch(
         self,
@@ -128,6 +147,7 @@ class _Problem:
         values: Tensor | None,
         total: str | None,
         width: int,
+        first: int,
         gradient: bool = False,
     ) -> tuple[Tensor, Tensor]:
         own, other = (self.keys, self.queries) if by_key else (self.queries, self.keys)
@@ -142,7 +162,9 @@ class _Problem:
         evaluate = None
         if self.weight.function is not None:
             evaluate = compiled(self.weight.function.source)
-        labelled = coefficient == "logit"
+        label = None
+        if coefficient == "logit" and other.label is not None:
+            label = other.label - first
         block, chunk = power_of_two(width, 128), power_of_two(dim, 128)
         whole = dim <= chunk
         offset = self.exclude.offset or 0
@@ -154,10 +176,10 @@ class _Problem:
                 own.rows, other.rows, count, other.rows.shape[0], dim,
                 own.rows.stride(0), other.rows.stride(0), self.scale,
                 own.bias, other.bias, self.table, own.label, other.label, own.step, other.step,
-                own.factor, other.factor, rank, own.value, other.value,
+                own.factor, other.factor, rank, own.value, other.value, self.numbers,
                 -offset if by_key else offset, own.group, other.group, ptr, index,
                 out, sums, values, width, 0 if values is None else values.stride(0),
-                other.label if labelled else None,
+                label,
                 *(own_totals or (None, None)), *(other_totals or (None, None)),
                 GRADIENT=gradient, COEFFICIENT=coefficient, SUM=total, FEEDS=self.weight.feeds,
                 REUSE=values is other.rows and whole and block == chunk, EVALUATE=evaluate,
@@ -166,7 +188,11 @@ class _Problem:
                 BR=power_of_two(rank, 64), BE=block, num_warps=warps, num_stages=stages,
             )  # fmt: skip
 
-        first_that_fits(run, like.device)
+        kind = (
+            "pairs", like.dtype, self.precision, gradient, coefficient, block, chunk, rank > 0,
+            own_totals is None, other_totals is None, label is None, evaluate is None,
+        )  # fmt: skip
+        first_that_fits(run, like.device, kind)
         return out, sums
 
 
@@ -205,7 +231,7 @@ class _TritonLogSumExp(torch.autograd.Function):
         with torch.no_grad():
             found = _TritonLogSumExp._gradients(ctx, grad_rows, grad_columns)
         if torch.is_grad_enabled():
-            found = _FirstOrder.apply(
+            found = FirstOrder.apply(
                 len(found), *found, *ctx.saved_tensors, grad_rows, grad_columns
             )
         return found
@@ -276,7 +302,7 @@ def _problem(ctx: Any, queries: Tensor, keys: Tensor, parameters: tuple[Tensor, 
 
 
 def _side(total: Tensor, upstream: Tensor) -> tuple[Tensor, Tensor]:
-    side = _Side(total, upstream)
+    side = Side(total, upstream)
     return side.total.contiguous(), side.upstream.contiguous()
 
 
@@ -289,14 +315,16 @@ def _table_gradient(
     table, label = problem.table, problem.queries.label
     assert table is not None
     assert label is not None
-    whole, _ = problem.sums(False, by_row, by_column, coefficient="logit", width=table.shape[1])
-    found = torch.zeros_like(table, dtype=torch.float64)
-    step = max(1, _TABLE_SUMS // table.shape[0])
-    for start in range(0, label.numel(), step):
-        part = label[start : start + step]
-        chosen = torch.nn.functional.one_hot(part, table.shape[0]).double()
-        found += chosen.T @ whole[start : start + step].double()
-    return found.float()
+    found = torch.zeros_like(table)
+    # The kernel forms all products anew for every 128 labels, so these bounds cost nothing more.
+    size = max(128, _TABLE_SUMS // max(1, label.numel()) // 128 * 128)
+    for part in blocks(table.shape[1], size):
+        sums, _ = problem.sums(
+            False, by_row, by_column,
+            coefficient="logit", width=part.stop - part.start, first=part.start,
+        )  # fmt: skip
+        found[:, part] = segment_totals(sums, label, table.shape[0])
+    return found
 
 
 def triton_logsumexp(
@@ -318,7 +346,7 @@ def triton_logsumexp(
         log_weight: see :func:`~graphcl.kernels.negatives.negative_logsumexp`.
         exclude: pairs that take no part.
         sides: which totals are wanted.
-        precision: products of float32 rows, "ieee" or "tf32"; default torch's own setting.
+        precision: of products of float32 rows; None is torch's own setting.
 
     Raises:
         Unsupported: a weight or exclusion without a Triton form.

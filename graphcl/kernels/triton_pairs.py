@@ -11,53 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-
-@triton.jit
-def excluded_pairs(own, others, last, cursor, stop, index_ptr, hidden):
-    """Hide the listed pairs below ``last``; the ids of a row ascend and are passed once."""
-    ahead = tl.load(index_ptr + cursor, mask=cursor < stop, other=9223372036854775807)
-    while tl.min(ahead, 0) < last:
-        hidden = hidden | (ahead[:, None] == others[None, :])
-        cursor = tl.where(ahead < last, cursor + 1, cursor)
-        ahead = tl.load(index_ptr + cursor, mask=cursor < stop, other=9223372036854775807)
-    return hidden, cursor
-
-
-@triton.jit
-def hidden_pairs(
-    own,
-    others,
-    valid,
-    offset,
-    own_group,
-    other_group_ptr,
-    other_mask,
-    DIAGONAL: tl.constexpr,
-):
-    """Pairs outside the matrix, on the diagonal, or of one group."""
-    hidden = valid == 0
-    if DIAGONAL:
-        hidden = hidden | (others[None, :] == own[:, None] + offset)
-    if other_group_ptr is not None:
-        group = tl.load(other_group_ptr + others, mask=other_mask, other=-1)
-        hidden = hidden | ((own_group[:, None] == group[None, :]) & (own_group[:, None] >= 0))
-    return hidden
-
-
-@triton.jit
-def rows_of(ptr, rows, columns, mask, width, stride):
-    """A block of rows, zero outside; ``rows`` are int64, so that no address overflows."""
-    place = rows[:, None] * stride + columns[None, :]
-    return tl.load(ptr + place, mask=mask[:, None] & (columns < width)[None, :], other=0.0)
-
-
-@triton.jit
-def product(a, b, total, PRECISION: tl.constexpr, NATIVE: tl.constexpr):
-    """Add ``a @ b.T`` in float32."""
-    if not NATIVE:
-        a = a.to(tl.float32)
-        b = b.to(tl.float32)
-    return tl.dot(a, tl.trans(b), total, input_precision=PRECISION)
+from graphcl.kernels.triton_tiles import excluded_pairs, hidden_pairs, product, rows_of
 
 
 @triton.jit
@@ -113,6 +67,7 @@ def log_weights(
     rank,
     own_value,
     other_value_ptr,
+    number_ptr,
     EVALUATE: tl.constexpr,
     BIASED: tl.constexpr,
     OWN_VALUE: tl.constexpr,
@@ -144,12 +99,12 @@ def log_weights(
         logits += tl.where(none, float("-inf"), tl.log(tl.where(none, 1.0, weight)))
     if EVALUATE is not None:
         if OWN_VALUE:
-            value, slope, by_value = EVALUATE(similarity, own_value[:, None])
+            value, slope, by_value = EVALUATE(similarity, own_value[:, None], number_ptr)
         elif other_value_ptr is not None:
             beside = tl.load(other_value_ptr + others, mask=other_mask, other=0.0)
-            value, slope, by_value = EVALUATE(similarity, beside[None, :])
+            value, slope, by_value = EVALUATE(similarity, beside[None, :], number_ptr)
         else:
-            value, slope, by_value = EVALUATE(similarity, 0.0)
+            value, slope, by_value = EVALUATE(similarity, 0.0, number_ptr)
         logits += value
     return logits, weight, slope, by_value
 
@@ -176,6 +131,7 @@ def fold_rows(
     rank,
     own_value_ptr,
     other_value_ptr,
+    number_ptr,
     offset,
     own_group_ptr,
     other_group_ptr,
@@ -286,6 +242,7 @@ def fold_rows(
             rank,
             own_value,
             other_value_ptr,
+            number_ptr,
             EVALUATE,
             own_bias_ptr is not None,
             own_value_ptr is not None,
@@ -310,7 +267,7 @@ def fold_rows(
         logits = tl.where(hidden, float("-inf"), logits)
         if not GRADIENT:
             higher = tl.maximum(top, tl.max(logits, 1))
-            shift = tl.where(higher == float("-inf"), 0.0, higher)
+            shift = tl.where(tl.abs(higher) == float("inf"), 0.0, higher)
             mass = mass * tl.exp(top - shift) + tl.sum(tl.exp(logits - shift[:, None]), 1)
             top = higher
         else:
@@ -346,8 +303,12 @@ def fold_rows(
                     )
                 if NATIVE and values.dtype == tl.bfloat16:
                     result = tl.dot(coefficient.to(tl.bfloat16), values, result)
+                elif NATIVE and values.dtype == tl.float16:
+                    # Shares of many candidates would vanish in float16; TF32 holds its digits.
+                    result = tl.dot(
+                        coefficient, values.to(tl.float32), result, input_precision="tf32"
+                    )
                 else:
-                    # float16 shares of many candidates would vanish.
                     result = tl.dot(
                         coefficient, values.to(tl.float32), result, input_precision=PRECISION
                     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from graphcl.kernels.triton_pairs import excluded_pairs, hidden_pairs, product, rows_of
+from graphcl.kernels.triton_tiles import excluded_pairs, hidden_pairs, product, rows_of
 
 
 @triton.jit

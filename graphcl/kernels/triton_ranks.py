@@ -17,7 +17,7 @@ from graphcl.kernels.exclusions import Exclude
 from graphcl.kernels.pair_scores import PairTiles, Score, score_pairs
 from graphcl.kernels.rank_fold import RankCounts, undecided_band
 from graphcl.kernels.tiles import blocks
-from graphcl.kernels.triton_launch import first_that_fits, matmul_precision
+from graphcl.kernels.triton_launch import first_that_fits
 from graphcl.kernels.triton_rank_fold import count_rows
 from graphcl.kernels.triton_support import interpreting, plan_exclusion
 
@@ -39,7 +39,9 @@ class _Ranking:
         exclude: Exclude | None,
         place: Tensor,
     ) -> None:
-        tiles = PairTiles(queries, keys, bias, score, (1, min(8192, keys.shape[0])))
+        # Exact products are slower than rounded ones, but leave far fewer pairs to be decided.
+        shape = 1, min(8192, keys.shape[0])
+        tiles = PairTiles(queries, keys, bias, score, shape, rounded=False)
         self.tiles, self.score, self.bias, self.place, self.target = (
             tiles, score, bias, place.contiguous(), target.contiguous(),
         )  # fmt: skip
@@ -83,11 +85,11 @@ class _Ranking:
                 *results, start, found,
                 SCORE="dot" if self.tiles.product else self.score,
                 DIAGONAL=self.offset is not None, CHECK=not self.tiles.bounded,
-                WRITE=found is not None, PRECISION=matmul_precision(), NATIVE=not interpreting(),
+                WRITE=found is not None, PRECISION="ieee", NATIVE=not interpreting(),
                 BM=high, BN=wide, BD=32, num_warps=warps, num_stages=stages,
             )  # fmt: skip
 
-        first_that_fits(run, keys.device)
+        first_that_fits(run, keys.device, ("ranks", self.score, keys.dtype, found is None))
 
     def exact(self, rows: Tensor, keys: Tensor) -> Tensor:
         """Scores in float64 of targets' queries and keys."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -10,9 +11,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphcl.kernels.chunked import _FirstOrder
+from graphcl.kernels.chunked import FirstOrder
 
-_ROWS, _COLUMNS = 32, 64
+# Numbers of a block, and most columns of one.
+_BLOCK, _COLUMNS = 2048, 64
 
 
 @triton.jit
@@ -44,7 +46,7 @@ def fold_segments(
         if LOG:
             values = tl.load(place, mask=mask, other=float("-inf")).to(tl.float32)
             higher = tl.maximum(top, tl.max(values, 0))
-            shift = tl.where(higher == float("-inf"), 0.0, higher)
+            shift = tl.where(tl.abs(higher) == float("inf"), 0.0, higher)
             mass = mass * tl.exp(top - shift) + tl.sum(tl.exp(values - shift[None, :]), 0)
             top = higher
         else:
@@ -61,10 +63,13 @@ def _fold(values: Tensor, order: Tensor | None, ptr: Tensor, *, log: bool) -> Te
     out = torch.zeros(count, width, dtype=torch.float32, device=values.device)
     kernel: Any = fold_segments
     if count and width:
-        kernel[(count, triton.cdiv(width, _COLUMNS))](
-            values.contiguous(), order, ptr, out, width,
-            LOG=log, ORDERED=order is not None, BR=_ROWS, BC=_COLUMNS,
-        )  # fmt: skip
+        columns = min(_COLUMNS, triton.next_power_of_2(width))
+        on = torch.cuda.device(values.device) if values.is_cuda else nullcontext()
+        with on:
+            kernel[(count, triton.cdiv(width, columns))](
+                values.contiguous(), order, ptr, out, width,
+                LOG=log, ORDERED=order is not None, BR=_BLOCK // columns, BC=columns,
+            )  # fmt: skip
     return out
 
 
@@ -113,12 +118,17 @@ def _once(found: Tensor, *origins: Tensor) -> Tensor:
     """The gradient, such that differentiating it again raises."""
     if not torch.is_grad_enabled():
         return found
-    return cast("Tensor", _FirstOrder.apply(1, found.detach(), *origins)[0])
+    return cast("Tensor", FirstOrder.apply(1, found.detach(), *origins)[0])
 
 
 def _share(values: Tensor, index: Tensor, total: Tensor) -> Tensor:
-    """Softmax share of each row; 0 in segments with nothing to sum."""
+    """Softmax share (E, F) of each row; 0 in segments with nothing to sum."""
     return (values.float() - total.masked_fill(total == -torch.inf, 0.0)[index]).exp_()
+
+
+def segment_totals(values: Tensor, index: Tensor, count: int) -> Tensor:
+    """Sums (S, F) of the rows (E, F) of each segment, float32, without atomics."""
+    return _fold(values, *_layout(index, count), log=False)
 
 
 def triton_segment_logsumexp(values: Tensor, index: Tensor, count: int) -> Tensor:

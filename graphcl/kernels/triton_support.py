@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +28,7 @@ from graphcl.kernels.weights import (
     WeightSum,
 )
 
+Precision = Literal["ieee", "tf32", "tf32x3"]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -144,9 +147,14 @@ def interpreting() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0") in ("1", "true", "on", "yes", "y")
 
 
+@lru_cache(maxsize=1)
+def _installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
 def missing(device: torch.device) -> str | None:
     """Why Triton cannot run on this device, or None."""
-    if importlib.util.find_spec("triton") is None:
+    if not _installed():
         return "Triton is not installed (pip install 'graphcl-kge[triton]')"
     if device.type != "cuda" and not interpreting():
         return f"Triton needs a CUDA device (or TRITON_INTERPRET=1), the tensors are on {device}"
