@@ -59,7 +59,8 @@ class PairTiles:
         bias: (K,) added to the scores, or None.
         score: one of ``SCORES``.
         shape: rows and columns of a tile.
-        rounded: whether products of float32 rows may be rounded as torch's setting allows.
+        rounding: relative error of products beyond that of exact ones summed in working precision;
+            None is what torch's setting allows.
     """
 
     def __init__(
@@ -70,9 +71,9 @@ class PairTiles:
         score: Score,
         shape: tuple[int, int],
         *,
-        rounded: bool = True,
+        rounding: float | None = None,
     ) -> None:
-        self.queries, self.keys, self.score, self.rounded = queries, keys, score, rounded
+        self.queries, self.keys, self.score = queries, keys, score
         self.dtype = working_dtype(queries, keys)
         self.columns = shape[1]
         self.product = score == "dot" or (score == "l2" and bias is None)
@@ -85,13 +86,17 @@ class PairTiles:
         self._row_bias = None if self.bias is None else self.bias.to(self.dtype)
         largest_bias = 0.0 if self.bias is None else float(self.bias.abs().amax())
         largest_key = float(key_norm.amax())
-        self._set_precision(query_norm, largest_key, largest_bias)
+        if rounding is None:
+            rounding = _operand_rounding() if self.dtype == torch.float32 else 0.0
+        self._set_precision(query_norm, largest_key, largest_bias, rounding)
         self._buffers = [
             torch.empty(shape[0] * shape[1], dtype=self.dtype, device=keys.device)
             for _ in range(1 if self.product else 3 if score == "rotate" else 2)
         ]
 
-    def _set_precision(self, query_norm: Tensor, largest_key: float, largest_bias: float) -> None:
+    def _set_precision(
+        self, query_norm: Tensor, largest_key: float, largest_bias: float, rounding: float
+    ) -> None:
         """Bound the size of all scores and the error of each row's scores, from norms alone."""
         width = self.keys.shape[1]
         info = torch.finfo(self.dtype)
@@ -106,8 +111,8 @@ class PairTiles:
         # Rounding errors of a sum of D products or moduli add up to at most about D * eps / 2 of
         # the sum of absolute values; twice that covers the rounding of the compared score as well.
         self._relative = (width + 8) * info.eps
-        if self.product and self.dtype == torch.float32 and self.rounded:
-            self._relative += _operand_rounding()
+        if self.product:
+            self._relative += rounding
         self._reach, self._bias_reach = reach, 2 * largest_bias
         # Squares of differences below sqrt(tiny) vanish.
         self._absolute = (width + 8) * (info.tiny if self.product else info.tiny**0.5)

@@ -13,14 +13,32 @@ import triton.language as tl
 
 from graphcl.kernels.triton_support import Precision, interpreting
 
-# Rows of a tile, columns of a tile, warps, stages: the first that fits into shared memory is used.
-_SHAPES = ((128, 128, 8, 2), (128, 64, 8, 2), (64, 64, 4, 2), (64, 32, 4, 1), (32, 32, 4, 1))
-_INTERPRETED = (16, 16, 1, 1)
+Shape = tuple[int, int, int, int]
+"""Rows of a tile, columns of a tile, warps, stages."""
+
+# The first that fits into shared memory is used. Compiled for compute capability 9 none of the
+# first ones spills registers. Exact products run on ordinary cores, where longer chunks of a row
+# are unrolled into thousands of instructions and spill.
+SHAPES: dict[tuple[Precision, bool], tuple[Shape, ...]] = {
+    ("tf32", False): ((128, 128, 8, 2), (128, 64, 8, 2), (64, 64, 4, 2), (64, 32, 4, 1)),
+    ("tf32", True): ((128, 64, 8, 2), (64, 64, 4, 2), (64, 32, 4, 1), (32, 32, 4, 1)),
+    ("tf32x3", False): ((128, 64, 8, 2), (64, 64, 4, 2), (64, 32, 4, 1), (32, 32, 4, 1)),
+    ("tf32x3", True): ((128, 32, 8, 1), (64, 32, 4, 1), (32, 32, 4, 1)),
+    ("ieee", False): ((128, 64, 8, 1), (64, 32, 4, 1), (32, 32, 4, 1)),
+    ("ieee", True): ((64, 32, 8, 1), (32, 32, 4, 1)),
+}
+"""By precision of the products, and whether gradients are formed."""
+CHUNKS: dict[Precision, int] = {"tf32": 128, "tf32x3": 32, "ieee": 16}
+"""Most numbers of a row that are multiplied at once."""
+RANKING: tuple[Shape, ...] = ((64, 64, 8, 1), (32, 32, 4, 1))
+_INTERPRETED: Shape = (16, 16, 1, 1)
 _FITTING: dict[Hashable, int] = {}
 
 
-def matmul_precision() -> Precision:
-    """How float32 rows are multiplied, from torch's own setting."""
+def matmul_precision(dtype: torch.dtype) -> Precision:
+    """How rows are multiplied; for float32 that is torch's own setting."""
+    if dtype != torch.float32:
+        return "tf32"  # holds every digit of float16; of no effect on products of half precision
     try:
         return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
     except RuntimeError:  # raised once the precision was set per backend
@@ -38,12 +56,16 @@ def compiled(source: str) -> Any:
 
 
 def first_that_fits(
-    run: Callable[[int, int, int, int], None], device: torch.device, kind: Hashable
+    run: Callable[[int, int, int, int], None],
+    shapes: tuple[Shape, ...],
+    device: torch.device,
+    kind: Hashable,
 ) -> None:
-    """Launch with the largest tile that the device has shared memory for.
+    """Launch with the first tile that the device has shared memory for.
 
     Args:
         run: launches with rows and columns of a tile, warps and stages.
+        shapes: to be tried in turn.
         device: of the tensors.
         kind: what sets the memory that is needed; the choice is remembered for it.
     """
@@ -53,14 +75,15 @@ def first_that_fits(
 
     key = device.index, kind
     with torch.cuda.device(device):
-        for place in range(_FITTING.get(key, 0), len(_SHAPES) - 1):
+        for place in range(_FITTING.get(key, 0), len(shapes) - 1):
             try:
-                run(*_SHAPES[place])
+                run(*shapes[place])
             except OutOfResources:
                 continue
             _FITTING[key] = place
             return
-        run(*_SHAPES[-1])
+        _FITTING[key] = len(shapes) - 1
+        run(*shapes[-1])
 
 
 def power_of_two(size: int, most: int) -> int:

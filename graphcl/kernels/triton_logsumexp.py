@@ -19,6 +19,8 @@ from graphcl.kernels.chunked import FirstOrder, Side, Sides
 from graphcl.kernels.exclusions import Exclude
 from graphcl.kernels.tiles import blocks
 from graphcl.kernels.triton_launch import (
+    CHUNKS,
+    SHAPES,
     compiled,
     first_that_fits,
     matmul_precision,
@@ -165,7 +167,7 @@ class _Problem:
         label = None
         if coefficient == "logit" and other.label is not None:
             label = other.label - first
-        block, chunk = power_of_two(width, 128), power_of_two(dim, 128)
+        block, chunk = power_of_two(width, 128), power_of_two(dim, CHUNKS[self.precision])
         whole = dim <= chunk
         offset = self.exclude.offset or 0
 
@@ -185,14 +187,15 @@ class _Problem:
                 REUSE=values is other.rows and whole and block == chunk, EVALUATE=evaluate,
                 DIAGONAL=self.exclude.offset is not None, PRECISION=self.precision,
                 NATIVE=not interpreting(), WHOLE=whole, BM=high, BN=wide, BD=chunk,
-                BR=power_of_two(rank, 64), BE=block, num_warps=warps, num_stages=stages,
+                BR=power_of_two(rank, min(32, CHUNKS[self.precision])), BE=block,
+                num_warps=warps, num_stages=stages,
             )  # fmt: skip
 
         kind = (
             "pairs", like.dtype, self.precision, gradient, coefficient, block, chunk, rank > 0,
             own_totals is None, other_totals is None, label is None, evaluate is None,
         )  # fmt: skip
-        first_that_fits(run, like.device, kind)
+        first_that_fits(run, SHAPES[self.precision, gradient], like.device, kind)
         return out, sums
 
 
@@ -346,13 +349,15 @@ def triton_logsumexp(
         log_weight: see :func:`~graphcl.kernels.negatives.negative_logsumexp`.
         exclude: pairs that take no part.
         sides: which totals are wanted.
-        precision: of products of float32 rows; None is torch's own setting.
+        precision: of products of float32 rows; None is torch's own setting. Of no effect on others.
 
     Raises:
         Unsupported: a weight or exclusion without a Triton form.
     """
     parameters = () if log_weight is None else log_weight.parameters
-    chosen = precision or matmul_precision()
+    if queries.dtype != torch.float32:
+        precision = None
+    chosen = precision or matmul_precision(queries.dtype)
     rows, columns = cast(
         "tuple[Tensor, Tensor]",
         _TritonLogSumExp.apply(queries, keys, tau, log_weight, exclude, sides, chosen, *parameters),

@@ -69,6 +69,7 @@ def log_weights(
     other_value_ptr,
     number_ptr,
     EVALUATE: tl.constexpr,
+    PRECISION: tl.constexpr,
     BIASED: tl.constexpr,
     OWN_VALUE: tl.constexpr,
     BM: tl.constexpr,
@@ -94,7 +95,10 @@ def log_weights(
             columns = first + tl.arange(0, BR)
             a = rows_of(own_factor_ptr, own, columns, own_mask, rank, rank)
             b = rows_of(other_factor_ptr, others, columns, other_mask, rank, rank)
-            weight = tl.dot(a, tl.trans(b), weight, input_precision="ieee")
+            if PRECISION == "ieee":
+                weight = tl.dot(a, tl.trans(b), weight, input_precision="ieee")
+            else:
+                weight = tl.dot(a, tl.trans(b), weight, input_precision="tf32x3")
         none = weight == 0
         logits += tl.where(none, float("-inf"), tl.log(tl.where(none, 1.0, weight)))
     if EVALUATE is not None:
@@ -244,6 +248,7 @@ def fold_rows(
             other_value_ptr,
             number_ptr,
             EVALUATE,
+            PRECISION,
             own_bias_ptr is not None,
             own_value_ptr is not None,
             BM,
@@ -303,12 +308,8 @@ def fold_rows(
                     )
                 if NATIVE and values.dtype == tl.bfloat16:
                     result = tl.dot(coefficient.to(tl.bfloat16), values, result)
-                elif NATIVE and values.dtype == tl.float16:
-                    # Shares of many candidates would vanish in float16; TF32 holds its digits.
-                    result = tl.dot(
-                        coefficient, values.to(tl.float32), result, input_precision="tf32"
-                    )
                 else:
+                    # Shares of many candidates would vanish in float16.
                     result = tl.dot(
                         coefficient, values.to(tl.float32), result, input_precision=PRECISION
                     )

@@ -68,6 +68,7 @@ def count_rows(
     bad = tl.zeros((BM,), dtype=tl.int64)
     if WRITE:
         start = tl.load(start_ptr + own, mask=own_mask, other=0)
+        limit = tl.load(start_ptr + own + 1, mask=own_mask, other=0)
     for first in range(0, num_keys, BN):
         keys = first + tl.arange(0, BN).to(tl.int64)
         key_mask = keys < num_keys
@@ -119,7 +120,7 @@ def count_rows(
             flags = near.to(tl.int32)
             slot = start[:, None] + tl.cumsum(flags, 1) - 1
             here = tl.zeros((BM, BN), dtype=tl.int64) + keys[None, :]
-            tl.store(found_ptr + slot, here, mask=near)
+            tl.store(found_ptr + slot, here, mask=near & (slot < limit[:, None]))
             start += tl.sum(flags, 1)
         else:
             greater += tl.sum((counted & (scores > high[:, None])).to(tl.int32), 1).to(tl.int64)

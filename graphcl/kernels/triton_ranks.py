@@ -17,7 +17,7 @@ from graphcl.kernels.exclusions import Exclude
 from graphcl.kernels.pair_scores import PairTiles, Score, score_pairs
 from graphcl.kernels.rank_fold import RankCounts, undecided_band
 from graphcl.kernels.tiles import blocks
-from graphcl.kernels.triton_launch import first_that_fits
+from graphcl.kernels.triton_launch import RANKING, first_that_fits
 from graphcl.kernels.triton_rank_fold import count_rows
 from graphcl.kernels.triton_support import interpreting, plan_exclusion
 
@@ -39,9 +39,12 @@ class _Ranking:
         exclude: Exclude | None,
         place: Tensor,
     ) -> None:
-        # Exact products are slower than rounded ones, but leave far fewer pairs to be decided.
+        # Exact products of float32 are slower than rounded ones, but leave far fewer pairs to be
+        # decided. Tensor cores truncate where ordinary ones round.
+        half = keys.dtype != torch.float32
+        rounding = (keys.shape[1] + 8) * torch.finfo(torch.float32).eps if half else 0.0
         shape = 1, min(8192, keys.shape[0])
-        tiles = PairTiles(queries, keys, bias, score, shape, rounded=False)
+        tiles = PairTiles(queries, keys, bias, score, shape, rounding=rounding)
         self.tiles, self.score, self.bias, self.place, self.target = (
             tiles, score, bias, place.contiguous(), target.contiguous(),
         )  # fmt: skip
@@ -86,10 +89,11 @@ class _Ranking:
                 SCORE="dot" if self.tiles.product else self.score,
                 DIAGONAL=self.offset is not None, CHECK=not self.tiles.bounded,
                 WRITE=found is not None, PRECISION="ieee", NATIVE=not interpreting(),
-                BM=high, BN=wide, BD=32, num_warps=warps, num_stages=stages,
+                BM=high, BN=wide, BD=64 if keys.dtype.itemsize == 2 else 16,
+                num_warps=warps, num_stages=stages,
             )  # fmt: skip
 
-        first_that_fits(run, keys.device, ("ranks", self.score, keys.dtype, found is None))
+        first_that_fits(run, RANKING, keys.device, ("ranks", self.score, keys.dtype, found is None))
 
     def exact(self, rows: Tensor, keys: Tensor) -> Tensor:
         """Scores in float64 of targets' queries and keys."""
@@ -102,7 +106,7 @@ class _Ranking:
         """Compare the undecided pairs of some targets in float64 and add them to the counts."""
         end = within.cumsum(0)
         found = torch.zeros(int(end[-1]), dtype=torch.int64, device=within.device)
-        self.launch(part, (None,) * 4, (end - within).contiguous(), found)
+        self.launch(part, (None,) * 4, torch.cat([end.new_zeros(1), end]), found)
         rows = torch.arange(part.start, part.stop, device=within.device).repeat_interleave(within)
         above, level = torch.zeros(2, found.numel() + 1, dtype=torch.int64, device=within.device)
         for some in self.gatherable(found.numel()):

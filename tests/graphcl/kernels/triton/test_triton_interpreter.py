@@ -17,7 +17,17 @@ HERE = Path(__file__).parent
 
 @pytest.mark.skipif(interpreting(), reason="the tests in device/ run in this process")
 def test_kernels_agree_with_the_reference_in_the_interpreter() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "device")]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore",
+        str(HERE / "device"),
+    ]
     done = subprocess.run(
         command,
         cwd=HERE.parents[3],
@@ -26,5 +36,5 @@ def test_kernels_agree_with_the_reference_in_the_interpreter() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    passed = re.search(r"(\d+) passed", done.stdout)
-    assert passed and int(passed[1]) >= 180, done.stdout[-500:]
+    passed = re.findall(r"(\d+) passed", done.stdout)
+    assert int(passed[0]) >= 250, done.stdout[-500:]
