@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import linecache
 from collections.abc import Callable, Hashable
 from functools import lru_cache
@@ -32,7 +33,7 @@ CHUNKS: dict[Precision, int] = {"tf32": 128, "tf32x3": 32, "ieee": 16}
 """Most numbers of a row that are multiplied at once."""
 RANKING: tuple[Shape, ...] = ((64, 64, 8, 1), (32, 32, 4, 1))
 _INTERPRETED: Shape = (16, 16, 1, 1)
-_FITTING: dict[Hashable, int] = {}
+FITTING: dict[Hashable, int] = {}
 
 
 def matmul_precision(dtype: torch.dtype) -> Precision:
@@ -48,9 +49,11 @@ def matmul_precision(dtype: torch.dtype) -> Precision:
 @lru_cache(maxsize=256)  # by source: Triton knows a function by its identity
 def compiled(source: str) -> Any:
     """The Triton function of an expression; its source must be readable as that of a file."""
-    filename = f"<triton expression {hash(source):x}>"
+    digest = hashlib.sha256(source.encode()).hexdigest()[:16]
+    filename = f"<triton expression {digest}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    names: dict[str, Any] = {"triton": triton, "tl": tl, "__name__": __name__}
+    # A module of its own each, so that functions differ by name as well.
+    names: dict[str, Any] = {"triton": triton, "tl": tl, "__name__": f"{__name__}.{digest}"}
     exec(compile(source, filename, "exec"), names)
     return names["evaluate"]
 
@@ -75,14 +78,14 @@ def first_that_fits(
 
     key = device.index, kind
     with torch.cuda.device(device):
-        for place in range(_FITTING.get(key, 0), len(shapes) - 1):
+        for place in range(FITTING.get(key, 0), len(shapes) - 1):
             try:
                 run(*shapes[place])
             except OutOfResources:
                 continue
-            _FITTING[key] = place
+            FITTING[key] = place
             return
-        _FITTING[key] = len(shapes) - 1
+        FITTING[key] = len(shapes) - 1
         run(*shapes[-1])
 
 

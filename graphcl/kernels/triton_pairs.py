@@ -113,7 +113,10 @@ def log_weights(
     return logits, weight, slope, by_value
 
 
-@triton.jit
+# Sizes that differ from call to call compile nothing anew.
+@triton.jit(
+    do_not_specialize=["num_own", "num_other", "own_step", "other_step", "rank", "offset", "scale"]
+)
 def fold_rows(
     own_ptr,
     other_ptr,

@@ -9,7 +9,7 @@ import triton.language as tl
 from graphcl.kernels.triton_tiles import excluded_pairs, hidden_pairs, product, rows_of
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_own", "num_keys", "offset"])
 def count_rows(
     query_ptr,
     key_ptr,
