@@ -8,6 +8,7 @@ See ``README.md`` beside this file for the derivation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -61,6 +62,11 @@ class _Problem:
         )
         self.shape = tile_shape(queries.shape[0], keys.shape[0], queries.device)
         self.bounded = self._is_bounded()
+        # Powers of 2 are quicker than those of e.
+        self.unit = 1.0
+        if self.bounded and weight is None:
+            self.unit = math.log2(math.e)
+            self.queries *= self.unit
 
     def _is_bounded(self) -> bool:
         """Whether every logit is known to lie within the range that needs no shift."""
@@ -101,13 +107,17 @@ class _Problem:
                 )
                 yield _Tile(rows, columns, logits, similarity, mirrored)
 
+    def exponentiate(self, logits: Tensor) -> Tensor:
+        """Exponentials of bounded logits, in place."""
+        return logits.exp_() if self.unit == 1.0 else logits.exp2_()
+
     def totals(self) -> tuple[Tensor, Tensor]:
         """Log-sum-exp of every row (Q,) and column (K,); columns only where ``sides`` asks."""
         rows = _Total(self.queries)
         columns = rows if self.sides == "self" else _Total(self.keys)
         for tile in self.tiles():
             if self.bounded:
-                tile.logits.exp_()
+                self.exponentiate(tile.logits)
                 rows.sum[tile.rows] += tile.logits.sum(1)
                 if tile.mirrored:
                     columns.sum[tile.columns] += tile.logits.sum(0)
@@ -135,7 +145,7 @@ class _Problem:
         grad_queries, grad_keys = torch.zeros_like(self.queries), torch.zeros_like(self.keys)
         if self.sides == "self":
             grad_keys = grad_queries  # one matrix in both roles
-        share = _Share(self.bounded, totals, upstream)
+        share = _Share(self, totals, upstream)
         into_weight = self.weight is not None and (
             self.weight.feeds_similarity or any(slot is not None for slot in out)
         )
@@ -145,7 +155,7 @@ class _Problem:
         raw = self.keys if self.sides == "self" else scaled
         grad_tau = self.queries.new_zeros(())
         for tile in self.tiles():
-            grad = tile.logits.exp_() if factored else share.of(tile)
+            grad = self.exponentiate(tile.logits) if factored else share.of(tile)
             if into_weight and self.weight is not None:
                 # A diagonal tile of a symmetric product holds each pair in both orders already.
                 once = 1.0 if tile.mirrored or self.sides == "rows" else 0.5
@@ -164,7 +174,9 @@ class _Problem:
             grad_queries *= share.rows.factor[:, None]
         if wanted[2] and not (self.weight is not None and self.weight.feeds_similarity):
             half = 0.5 if self.sides == "self" else 1.0
-            grad_tau = -half / self.tau * (self.queries * grad_queries).sum()
+            grad_tau = -half / (self.tau * self.unit) * (self.queries * grad_queries).sum()
+        if self.sides != "self" and self.unit != 1.0:
+            grad_keys /= self.unit
         return grad_queries / self.tau, grad_keys, grad_tau
 
 
@@ -197,11 +209,11 @@ class _Share:
 
     def __init__(
         self,
-        bounded: bool,
+        problem: _Problem,
         totals: tuple[Tensor, Tensor | None],
         upstream: tuple[Tensor, Tensor | None],
     ) -> None:
-        self.bounded = bounded
+        self.problem = problem
         self.rows = Side(totals[0], upstream[0])
         self.columns = (
             None if totals[1] is None or upstream[1] is None else Side(totals[1], upstream[1])
@@ -211,8 +223,8 @@ class _Share:
     def of(self, tile: _Tile) -> Tensor:
         """Gradient of the tile's logits, in the tile's own memory."""
         logits, rows, columns = tile.logits, self.rows, self.columns
-        if self.bounded:
-            share = logits.exp_()
+        if self.problem.bounded:
+            share = self.problem.exponentiate(logits)
             factor = rows.factor[tile.rows, None]
             if columns is None:
                 return share.mul_(factor)

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 
-# Tiles of about 1000 x 1000 float32 (4 MB) keep a tile and its operands in the last-level cache of
-# a CPU while each matrix product stays large enough to run at full rate; a GPU wants more at once.
-_SIDE = {"cpu": 1024, "cuda": 8192}
+# A GPU wants much at once; other devices are given the size here, CPUs one that suits their cache.
+_SIDE = {"cuda": 8192, "mps": 1024}
+# A tile of float32 and the blocks it is made of stay in the second-level caches, where exponentials
+# and sums run at the rate of the cores; beyond 256 x 256 matrix products run at full rate as well.
+_LEAST, _MOST = 256, 1024
+# A product of p blocks with themselves visits (p + 1) / 2 p of its tiles.
+_PIECES = 3
 
 
 def tile_shape(num_queries: int, num_keys: int, device: torch.device) -> tuple[int, int]:
     """Rows and columns of a tile for a (Q, K) problem, evenly cut so that no sliver remains."""
-    side = _SIDE.get(device.type, 1024)
-    return _even(num_queries, side), _even(num_keys, side)
+    return _side(num_queries, device), _side(num_keys, device)
+
+
+def _side(count: int, device: torch.device) -> int:
+    fixed = _SIDE.get(device.type)
+    if fixed is not None:
+        return _even(count, fixed)
+    cached = _cached_side(torch.get_num_threads())
+    return _even(count, min(cached, max(_LEAST, -(-count // _PIECES))))
 
 
 def _even(count: int, side: int) -> int:
     pieces = max(1, -(-count // side))
     return max(1, -(-count // pieces))
+
+
+@lru_cache(maxsize=8)
+def _cached_side(threads: int) -> int:
+    """Side of a tile of float32 that fills 0.6 of the second-level caches of some cores."""
+    try:
+        size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
+    except (AttributeError, OSError, ValueError):  # known to glibc alone
+        size = 0
+    if size <= 0:
+        size = 1 << 20
+    fitting = int((0.6 * size * threads / 4) ** 0.5)
+    return max(_LEAST, min(fitting, _MOST))
 
 
 def blocks(count: int, size: int) -> Iterator[slice]:
