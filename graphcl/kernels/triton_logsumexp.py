@@ -194,6 +194,7 @@ class _Problem:
         kind = (
             "pairs", like.dtype, self.precision, gradient, coefficient, block, chunk, rank > 0,
             own_totals is None, other_totals is None, label is None, evaluate is None,
+            self.table is None, own.group is None, ptr is None,
         )  # fmt: skip
         first_that_fits(run, SHAPES[self.precision, gradient], like.device, kind)
         return out, sums
