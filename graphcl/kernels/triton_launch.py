@@ -18,8 +18,8 @@ Shape = tuple[int, int, int, int]
 """Rows of a tile, columns of a tile, warps, stages."""
 
 # The first that fits into shared memory is used. Compiled for compute capability 9 the first ones
-# spill no registers, or a few bytes of them; none was tuned on a device. Exact products run on ordinary cores, where longer chunks of a row
-# are unrolled into thousands of instructions and spill.
+# spill no registers, or a few bytes of them; none was tuned on a device. Exact products run on
+# ordinary cores, where longer chunks of a row unroll into thousands of instructions and spill.
 SHAPES: dict[tuple[Precision, bool], tuple[Shape, ...]] = {
     ("tf32", False): ((128, 128, 8, 2), (128, 64, 8, 2), (64, 64, 4, 2), (64, 32, 4, 1)),
     ("tf32", True): ((128, 64, 8, 2), (64, 64, 4, 2), (64, 32, 4, 1), (32, 32, 4, 1)),
