@@ -19,7 +19,14 @@ else:  # pragma: no cover - the tested version is 3.11
 if TYPE_CHECKING:
     from graphcl.methods.method import GraphMethod
 
-_CLASSES = {"grace": "GRACE", "gca": "GCA", "bgrl": "BGRL", "dgi": "DGI", "gcool": "GCooL"}
+_CLASSES = {
+    "grace": "GRACE",
+    "gca": "GCA",
+    "bgrl": "BGRL",
+    "dgi": "DGI",
+    "gcool": "GCooL",
+    "pamcgc": "PamCGC",
+}
 
 
 @dataclass(frozen=True)
