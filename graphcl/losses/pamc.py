@@ -152,7 +152,7 @@ class PamC(nn.Module):
             )
             if self.mode == "official":
                 return -_floored(total).mean()
-            return -torch.where(total.isfinite(), total, 0.0).mean()
+            return -torch.where(total == -torch.inf, 0.0, total).mean()
 
     def negative(self, z: Tensor, assignment: Tensor) -> Tensor:
         """The second term; arguments as in :meth:`forward`. A single cluster gives 0."""
@@ -186,10 +186,10 @@ class PamC(nn.Module):
             )
             if self.mode == "official":
                 total = torch.logaddexp(total, torch.zeros_like(total))
-            exact = torch.where(total.isfinite(), total, 0.0).mean()
+            exact = torch.where(total == -torch.inf, 0.0, total).mean()
             nodes = self._meta_nodes(z, assignment)
             proxy = self.negative(z, assignment)
-            if self.weight == "none":
+            if self.weight == "none" and (self.intra or len(nodes.size) > 1):
                 proxy = proxy + math.log(z.shape[0] / len(nodes.size))
             return Approximation(float(exact), float(proxy), predicted_gap(unit, label, self.tau))
 
@@ -220,7 +220,7 @@ class PamC(nn.Module):
         )
         if self.mode == "official":
             return _floored(torch.logaddexp(total, torch.zeros_like(total)))
-        return torch.where(total.isfinite(), total, 0.0)
+        return torch.where(total == -torch.inf, 0.0, total)
 
     def extra_repr(self) -> str:
         """Settings shown by ``print``."""
