@@ -23,4 +23,4 @@ class Preparation:
         """Take note of the state after a step; ``last`` after the last one."""
 
     def show(self, done: int, total: int, loss: float) -> None:
-        """Show how far it is."""
+        """Show how far it is; called after every step, before :meth:`save`."""

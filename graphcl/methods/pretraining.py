@@ -74,6 +74,7 @@ def pretrain(
                 f"the reconstruction error is {losses[-1]} at pre-training epoch {epoch}; lower "
                 f"pretrain_lr ({lr})"
             )
+        preparation.show(epoch + 1, epochs, losses[-1])
         preparation.save(
             {
                 "autoencoder": autoencoder.state_dict(),
@@ -82,7 +83,6 @@ def pretrain(
             },
             last=epoch == epochs - 1,
         )
-        preparation.show(epoch + 1, epochs, losses[-1])
     autoencoder.train(training)
     return losses
 

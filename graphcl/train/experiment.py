@@ -222,6 +222,8 @@ def _one_seed(
         },
         "peak_memory_bytes": trained.peak_memory_bytes,
     }
+    if trained.prepare_seconds is not None:
+        result["seconds"]["prepare"] = trained.prepare_seconds
     arrays = {"embeddings": embeddings.numpy(), "seed": np.array(seed)}
     if data.y is not None:
         arrays["labels"] = data.y.numpy()
@@ -302,8 +304,7 @@ def _summary(
 ) -> dict[str, Any]:
     names = list(results[0]["metrics"])
     seconds = {
-        name: mean(result["seconds"][name] for result in results)
-        for name in ("train", "epoch", "evaluate")
+        name: mean(result["seconds"][name] for result in results) for name in results[0]["seconds"]
     }
     oracle = {"oracle": ORACLE} if config.get("oracle") else {}
     return {

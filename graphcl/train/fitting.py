@@ -44,6 +44,8 @@ class FitResult:
         epoch_seconds: median time of a step.
         peak_memory_bytes: peak of the process (CPU) or of allocations on the device (CUDA).
         resumed_from: epoch from which a checkpoint was continued, 0 for a fresh run.
+        prepare_seconds: time in the method's preparation, ``None`` where it has none or nothing is
+            written.
     """
 
     losses: list[float]
@@ -51,6 +53,7 @@ class FitResult:
     epoch_seconds: float
     peak_memory_bytes: int
     resumed_from: int
+    prepare_seconds: float | None = None
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -169,6 +172,7 @@ def fit(
         epoch_seconds=median(seconds),
         peak_memory_bytes=peak_memory(target),
         resumed_from=module.started_at,
+        prepare_seconds=preparation.seconds_spent(),
     )
 
 

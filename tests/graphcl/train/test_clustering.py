@@ -66,6 +66,10 @@ def test_the_run_is_judged_by_its_clusters(tmp_path: Path) -> None:
     ]
     assert evaluate_run(tmp_path, "cluster")["selection"] == "inertia"
     assert not (tmp_path / "seed-0" / "preparation.ckpt").exists()
+    before = trace_rows(tmp_path / "seed-0" / "preparation.csv")
+    assert [row["epoch"] for row in before] == [0, 1, 2, 3]
+    assert metrics["seconds"].keys() == {"prepare", "train", "epoch", "evaluate"}
+    assert metrics["seconds"]["prepare"] > 0
 
 
 def test_scores_are_those_of_the_stored_weights(tmp_path: Path) -> None:
@@ -178,8 +182,12 @@ def test_an_interrupted_run_ends_like_a_whole_one(
     # Pre-trained once, wherever it stopped.
     assert epochs == [1, 2, 3, 4]
     assert timeless(again) == timeless(whole)
-    for name in ("seed-0/clusters.csv",):
-        assert (tmp_path / "run" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    traces = [tmp_path / name / "seed-0" / "clusters.csv" for name in ("run", "whole")]
+    assert traces[0].read_text() == traces[1].read_text()
+    losses = [
+        [row["loss"] for row in trace_rows(path.with_name("preparation.csv"))] for path in traces
+    ]
+    assert losses[0] == losses[1]
     with (
         np.load(tmp_path / "run" / "embeddings.npz") as one,
         np.load(tmp_path / "whole" / "embeddings.npz") as two,
