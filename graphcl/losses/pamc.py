@@ -44,7 +44,9 @@ class Approximation(NamedTuple):
 
 
 class PamC(nn.Module):
-    r"""Proxy approximated meta-node contrast (arXiv 2209.14067), in O(P D + N K + K^2 D).
+    r"""Proxy approximated meta-node contrast (Kulatilleke et al., 2022, arXiv 2209.14067).
+
+    Time O(P D + N K D + K^2 D) for P positive pairs, memory O(P + N (D + K)).
 
     Rows are scaled to unit length, :math:`s_{ij} = z_i \cdot z_j / \tau`; node i has weighted
     positives :math:`\gamma_{ij}`, and :math:`S_{ab}` is the similarity of the meta-nodes (sums) of

@@ -19,7 +19,7 @@ from graphcl.methods.pretraining import check_finite, pretrain
 
 
 class PamCGC(ClusteringMethod):
-    r"""PamCGC (arXiv 2209.14067): features and a graph in, clusters out.
+    r"""PamCGC (Kulatilleke et al., 2022, arXiv 2209.14067): features and a graph in, clusters out.
 
     The encoder of a pre-trained autoencoder is trained further by
 
@@ -58,7 +58,7 @@ class PamCGC(ClusteringMethod):
         ValueError: settings out of range.
     """
 
-    paper: ClassVar[str] = "PamCGC, 2022, arXiv 2209.14067"
+    paper: ClassVar[str] = "PamCGC, Kulatilleke et al., 2022, arXiv 2209.14067"
 
     def __init__(
         self,

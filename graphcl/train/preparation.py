@@ -8,16 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 
 from graphcl.methods.preparation import Preparation
+from graphcl.train.callbacks import loss_bar
 from graphcl.train.files import replacing, write_csv
 
 
@@ -68,15 +62,7 @@ class FilePreparation(Preparation):
         if self.label is None:
             return
         if self._bar is None:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("loss {task.fields[loss]:.4f}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                auto_refresh=False,
-            )
+            self._bar = loss_bar()
             self._bar.add_task(f"{self.label}, preparation", total=total, loss=loss)
             self._bar.start()
         self._bar.update(self._bar.tasks[0].id, completed=done, loss=loss)
