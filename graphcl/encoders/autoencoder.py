@@ -38,8 +38,8 @@ class Autoencoder(nn.Module):
         self.decoder = _layers(widths[::-1])
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes (N, D) of features (N, F), dense or in CSR layout."""
-        h = x
+        """Codes (N, D) of features (N, F) of any precision, dense or in CSR layout."""
+        h = x.to(next(self.parameters()).dtype)
         for place, layer in enumerate(self.encoder):
             h = F.relu(h) if place else h
             h = _linear(layer, h)
@@ -64,7 +64,7 @@ def _linear(layer: nn.Module, x: Tensor) -> Tensor:
     """A linear layer, for sparse features too: then a sparse product, in full precision."""
     assert isinstance(layer, nn.Linear)
     if x.layout != torch.sparse_csr:
-        out: Tensor = layer(x.to(layer.weight.dtype) if x.dtype == torch.float16 else x)
+        out: Tensor = layer(x)
         return out
     with torch.autocast(x.device.type, enabled=False):
-        return x.to(layer.weight.dtype) @ layer.weight.t() + layer.bias
+        return x @ layer.weight.t() + layer.bias
