@@ -19,7 +19,7 @@ from graphcl.losses.pamc import PamC
 from graphcl.train.files import replacing
 
 TAU = 2.0
-PROXY = PamC(TAU, weight="size", intra=True, similarity="mean")
+PROXY = PamC(TAU)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

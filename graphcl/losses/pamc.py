@@ -19,6 +19,7 @@ from graphcl.losses.pair_products import pair_products
 
 _FLOOR = 1e-10
 """What the release adds inside its logarithms."""
+_RELEASED = {"weight": "none", "assign": "hard", "intra": False, "similarity": "cos"}
 
 
 class Approximation(NamedTuple):
@@ -28,9 +29,8 @@ class Approximation(NamedTuple):
         exact: over all pairs, O(N^2 D) time and O(N D) memory.
         proxy: over meta-nodes, with log(N / K') added where clusters are not weighted by size, so
             that both count N candidates.
-        predicted: ``exact - proxy`` to second order, see
-            :func:`~graphcl.losses.meta_nodes.predicted_gap`; of size-weighted means with their
-            own block, whatever the settings are.
+        predicted: ``exact - proxy`` to second order for the default settings, see
+            :func:`~graphcl.losses.meta_nodes.predicted_gap`.
     """
 
     exact: float
@@ -49,48 +49,53 @@ class PamC(nn.Module):
     Time O(P D + N K D + K^2 D) for P positive pairs, memory O(P + N (D + K)).
 
     Rows are scaled to unit length, :math:`s_{ij} = z_i \cdot z_j / \tau`; node i has weighted
-    positives :math:`\gamma_{ij}`, and :math:`S_{ab}` is the similarity of the meta-nodes (sums) of
-    clusters a and b. Without and with weights for the sizes :math:`n`,
+    positives :math:`\gamma_{ij}`, and the negative term :math:`\frac1N \sum_i \log \sum_j
+    e^{s_{ij}}` is taken over the clusters instead of the nodes,
 
     .. math::
         -\frac1N \sum_i \log \sum_{j \ne i} \gamma_{ij} e^{s_{ij}} +
-        \begin{cases} \frac1K \sum_a \log \sum_b e^{S_{ab}} \\
-        \sum_a \frac{n_a}{N} \log \sum_b n_b e^{S_{ab}} \end{cases}
+        \begin{cases} \sum_a \frac{n_a}{N} \log \sum_b n_b e^{S_{ab}} & \text{size} \\
+        \frac1K \sum_a \log \sum_b e^{S_{ab}} & \text{none} \end{cases}
 
-    The second form equals the exact :math:`\frac1N \sum_i \log \sum_j e^{s_{ij}}` when the rows of
-    a cluster are all alike, and with ``similarity="mean"`` it is otherwise smaller, by about
-    :math:`(1 - \|\mu\|^2) / \tau^2`: see :meth:`approximation`.
+    with sizes :math:`n` and the product :math:`S_{ab}` of the mean rows of clusters a and b. The
+    first form, the default, is what the approximation means: it equals the exact term when the rows
+    of a cluster are all alike and otherwise lies below it by about :math:`(1 - \|\mu\|^2) / \tau^2`
+    (:meth:`approximation`). The release drops the sizes, takes cosines, and leaves out the block of
+    a cluster with itself (``weight="none", similarity="cos", intra=False``); then nothing holds a
+    cluster back from running empty.
 
     The paper multiplies by a temperature and the package divides: ``tau`` here is the inverse of
     the paper's (its 0.25, 0.5 and 1.5 are ``tau`` = 4, 2 and 2/3).
 
     Args:
         tau: temperature, logits are similarities divided by it.
-        weight: ``none`` (paper) or ``size``.
-        assign: ``hard``: a node belongs to its most likely cluster, which gets no gradient; or
-            ``soft``: meta-nodes and sizes by membership, with gradients.
-        intra: count a cluster among its own negatives; they are mostly false ones.
-        similarity: of meta-nodes, ``cos`` (paper) or ``mean``, the product of mean unit rows.
-        mode: ``paper``, or ``official`` for the released loss: meta-nodes of unscaled rows,
-            similarities of a node and of a cluster with itself set to 0 instead of left out, and
-            1e-10 inside the logarithms. Empty clusters, NaN in the release, are left out.
+        weight: ``size``, the default, or ``none``.
+        assign: ``hard``, the default: a node belongs to its most likely cluster, which gets no
+            gradient; or ``soft``: meta-nodes and sizes by membership, with gradients.
+        intra: count a cluster among its own negatives, the default. They are mostly false
+            negatives, but they are part of the exact term.
+        similarity: of meta-nodes, ``mean``, the default, or ``cos``.
+        mode: ``paper``, or ``official`` for the released loss to the letter: meta-nodes of unscaled
+            rows, similarities of a node and of a cluster with itself set to 0 instead of left out,
+            and 1e-10 inside the logarithms. Empty clusters, NaN in the release, are left out.
         impl: see :func:`~graphcl.kernels.negative_logsumexp`.
 
     Example:
         >>> z, label = torch.eye(2).repeat(3, 1), torch.tensor([0, 1] * 3)
         >>> pairs = torch.tensor([[0, 2, 1, 3], [2, 0, 3, 1]])
-        >>> round(float(PamC(tau=1.0)(z, pairs, torch.ones(4), label)), 4)  # -(4 / 6) + log e^0
-        -0.6667
+        >>> loss = PamC(tau=1.0, intra=False)
+        >>> round(float(loss(z, pairs, torch.ones(4), label)), 4)  # -(4 / 6) + log(3 e^0)
+        0.4319
     """
 
     def __init__(
         self,
         tau: float = 2.0,
         *,
-        weight: Literal["none", "size"] = "none",
-        assign: Literal["hard", "soft"] = "hard",
-        intra: bool = False,
-        similarity: Literal["cos", "mean"] = "cos",
+        weight: Literal["size", "none"] | None = None,
+        assign: Literal["hard", "soft"] | None = None,
+        intra: bool | None = None,
+        similarity: Literal["mean", "cos"] | None = None,
         mode: Literal["paper", "official"] = "paper",
         impl: Impl = "auto",
     ) -> None:
@@ -98,26 +103,26 @@ class PamC(nn.Module):
         if not (tau > 0 and math.isfinite(tau)):
             raise ValueError(f"tau must be positive and finite, got {tau}")
         for name, value, known in (
-            ("weight", weight, ("none", "size")),
-            ("assign", assign, ("hard", "soft")),
-            ("similarity", similarity, ("cos", "mean")),
             ("mode", mode, ("paper", "official")),
+            ("weight", weight, ("size", "none", None)),
+            ("assign", assign, ("hard", "soft", None)),
+            ("intra", intra, (True, False, None)),
+            ("similarity", similarity, ("mean", "cos", None)),
         ):
             if value not in known:
-                raise ValueError(f"unknown {name} {value!r}; choose from {', '.join(known)}")
-        if mode == "official" and (weight, assign, intra, similarity) != (
-            "none",
-            "hard",
-            False,
-            "cos",
-        ):
-            raise ValueError(
-                "mode='official' is the released loss: weight='none', assign='hard', intra=False, "
-                f"similarity='cos'; got {weight!r}, {assign!r}, {intra}, {similarity!r}"
-            )
-        self.tau, self.weight, self.assign, self.intra = tau, weight, assign, bool(intra)
-        self.similarity: Literal["cos", "mean"] = similarity
-        self.mode, self.impl = mode, impl
+                choices = ", ".join(str(one) for one in known if one is not None)
+                raise ValueError(f"unknown {name} {value!r}; choose from {choices}")
+            if mode == "official" and value not in (_RELEASED.get(name), mode, None):
+                raise ValueError(
+                    f"mode='official' is the released loss, with {name}={_RELEASED[name]!r}; got "
+                    f"{value!r}"
+                )
+        official = mode == "official"
+        self.tau, self.mode, self.impl = tau, mode, impl
+        self.weight = weight or ("none" if official else "size")
+        self.assign = assign or "hard"
+        self.intra = not official if intra is None else intra
+        self.similarity: Literal["mean", "cos"] = similarity or ("cos" if official else "mean")
 
     def forward(self, z: Tensor, pairs: Tensor, strength: Tensor, assignment: Tensor) -> Tensor:
         """The loss, a scalar in float64 for float64 rows and in float32 otherwise.

@@ -42,10 +42,10 @@ class PamCGC(ClusteringMethod):
             them once.
         tau: temperature of :class:`~graphcl.losses.PamC`, the inverse of the paper's.
         weight: likewise, as ``assign``, ``intra``, ``similarity`` and ``mode``.
-        assign: ``hard`` or ``soft``.
-        intra: count a cluster among its own negatives.
-        similarity: ``cos`` or ``mean``.
-        mode: ``paper`` or ``official``.
+        assign: ``hard`` (default) or ``soft``.
+        intra: count a cluster among its own negatives (default).
+        similarity: ``mean`` (default) or ``cos``.
+        mode: ``paper``, or ``official`` for the released loss.
         freedom: of the Student distribution.
         hidden: widths of the autoencoder's inner layers.
         width: D of the embeddings.
@@ -72,16 +72,16 @@ class PamCGC(ClusteringMethod):
         keep: int | None = 64,
         walks: int = 0,
         tau: float = 2.0,
-        weight: Literal["none", "size"] = "none",
-        assign: Literal["hard", "soft"] = "hard",
-        intra: bool = False,
-        similarity: Literal["cos", "mean"] = "cos",
+        weight: Literal["size", "none"] | None = None,
+        assign: Literal["hard", "soft"] | None = None,
+        intra: bool | None = None,
+        similarity: Literal["mean", "cos"] | None = None,
         mode: Literal["paper", "official"] = "paper",
         freedom: float = 1.0,
         hidden: Sequence[int] = (500, 500, 2000),
         width: int = 10,
         restarts: int = 20,
-        pretrain_epochs: int = 30,
+        pretrain_epochs: int = 100,
         pretrain_lr: float = 1e-3,
         pretrain_batch: int = 256,
     ) -> None:

@@ -15,6 +15,7 @@ from graphcl.losses.meta_nodes import block_excess, meta_nodes, predicted_gap
 from graphcl.losses.pair_products import _PIECE
 
 N, K, D = 29, 4, 6
+UNWEIGHTED: dict[str, Any] = {"weight": "none", "intra": False, "similarity": "cos"}
 
 
 def seeded(seed: int = 5) -> torch.Generator:
@@ -110,7 +111,7 @@ def test_t4_balanced_clusters_without_their_own_block() -> None:
     unit = centre[label]
     score = unit @ unit.T / tau
     exact = score.masked_fill(label[:, None] == label, -torch.inf).logsumexp(1).mean()
-    loss = PamC(tau)
+    loss = PamC(tau, **UNWEIGHTED)
     torch.testing.assert_close(loss.negative(unit, label) + math.log(9), exact)
     found = loss.approximation(unit, label)
     assert found.exact == pytest.approx(float(exact))
@@ -180,11 +181,11 @@ def test_official_mode_equals_the_released_loss(tau: float) -> None:
 
 OPTIONS: list[dict[str, Any]] = [
     {},
-    {"intra": True},
-    {"weight": "size"},
-    {"weight": "size", "intra": True, "similarity": "mean"},
+    {"intra": False},
+    {"similarity": "cos"},
+    UNWEIGHTED,
     {"assign": "soft"},
-    {"assign": "soft", "weight": "size", "similarity": "mean"},
+    {**UNWEIGHTED, "assign": "soft"},
     {"mode": "official"},
 ]
 
@@ -226,12 +227,12 @@ def test_t8_empty_clusters_zero_rows_and_no_edges_stay_finite(options: Any) -> N
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_one_cluster_has_nothing_to_be_pushed_from(options: Any) -> None:
     z = rows().requires_grad_(True)
-    value = PamC(0.5, **options).negative(z, torch.ones(N, 1, dtype=z.dtype))
+    loss, whole = PamC(0.5, **options), torch.ones(N, 1, dtype=z.dtype)
+    value = loss.negative(z, whole)
     assert value.isfinite()
-    if not options.get("intra"):
+    if not loss.intra:
         assert float(value.detach()) == pytest.approx(0, abs=1e-9)
-        found = PamC(0.5, **options).approximation(z, torch.ones(N, 1, dtype=z.dtype))
-        assert options.get("mode") or found.error == 0
+        assert options.get("mode") or loss.approximation(z, whole).error == 0
     assert torch.autograd.grad(value, z)[0].isfinite().all()
 
 
@@ -279,9 +280,10 @@ def test_the_example_of_the_paper_in_numbers() -> None:
     """Two nodes apart by a right angle, each a cluster, joined by an edge: 0 + 0."""
     z = torch.eye(2)
     pairs, label = torch.tensor([[0, 1], [1, 0]]), torch.tensor([0, 1])
-    assert float(PamC(1.0)(z, pairs, torch.ones(2), label)) == pytest.approx(0)
+    assert float(PamC(1.0, **UNWEIGHTED)(z, pairs, torch.ones(2), label)) == pytest.approx(0)
+    assert float(PamC(1.0).negative(z, label)) == pytest.approx(math.log(math.e + 1))
     opposite = torch.tensor([[1.0], [-1.0]])
-    assert float(PamC(0.5).negative(opposite, label)) == pytest.approx(-2)
+    assert float(PamC(0.5, **UNWEIGHTED).negative(opposite, label)) == pytest.approx(-2)
     # The release adds e^0 for the cluster itself.
     wanted = math.log(1 + math.exp(-2) + 1e-10)
     assert float(PamC(0.5, mode="official").negative(opposite, label)) == pytest.approx(wanted)
@@ -300,7 +302,7 @@ class Largest(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("options", [{}, {"assign": "soft", "weight": "size"}], ids=str)
+@pytest.mark.parametrize("options", [UNWEIGHTED, {"assign": "soft"}], ids=str)
 def test_a_step_holds_nothing_of_size_n_by_n(options: Any) -> None:
     nodes, width = 20_000, 10
     z = torch.randn(nodes, width, generator=seeded()).requires_grad_(True)
@@ -339,7 +341,9 @@ def test_bad_settings_and_inputs_are_named() -> None:
         (lambda: PamC(assign=bad), "assign 'no'"),
         (lambda: PamC(similarity=bad), "similarity 'no'"),
         (lambda: PamC(mode=bad), "mode 'no'"),
-        (lambda: PamC(mode="official", weight="size"), "released loss"),
+        (lambda: PamC(intra=bad), "intra 'no'"),
+        (lambda: PamC(mode="official", weight="size"), "weight='none'; got 'size'"),
+        (lambda: PamC(mode="official", intra=True), "intra=False; got True"),
         (lambda: PamC()(z[0], pairs, strength, label), "z must be"),
         (lambda: PamC()(z.long(), pairs, strength, label), "int64"),
         (lambda: PamC()(z, pairs, strength[1:], label), "one per pair"),
@@ -356,4 +360,7 @@ def test_bad_settings_and_inputs_are_named() -> None:
 
 
 def test_settings_are_printed() -> None:
-    assert "tau=2.0, weight=size, assign=hard" in repr(PamC(weight="size"))
+    assert "tau=2.0, weight=size, assign=hard, intra=True, similarity=mean" in repr(PamC())
+    official = PamC(mode="official")
+    assert "weight=none, assign=hard, intra=False, similarity=cos" in repr(official)
+    assert repr(PamC(mode="official", **UNWEIGHTED)) == repr(official)

@@ -55,7 +55,7 @@ def test_loss_is_the_weighted_sum(graph: Data) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"walks": 3}, {"mode": "official"}, {"assign": "soft", "weight": "size"}],
+    [{}, {"walks": 3}, {"mode": "official"}, {"assign": "soft", "weight": "none"}],
     ids=str,
 )
 def test_every_trained_parameter_gets_a_gradient(options: Any, graph: Data) -> None:

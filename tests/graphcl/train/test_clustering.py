@@ -130,8 +130,7 @@ def test_the_oracle_is_named_and_the_best_of_all_epochs(tmp_path: Path) -> None:
 
 
 def test_the_error_of_the_proxy_is_reported_for_every_epoch(tmp_path: Path) -> None:
-    overrides = {**SMALL, "weight": "size", "intra": True, "similarity": "mean"}
-    run(tmp_path, approximation=True, overrides=overrides)
+    run(tmp_path, approximation=True)
     rows = trace_rows(tmp_path / "seed-0" / "clusters.csv")
     assert len(rows) == 7
     for row in rows:
