@@ -61,8 +61,8 @@ class PamC(nn.Module):
     first form, the default, is what the approximation means: it equals the exact term when the rows
     of a cluster are all alike and otherwise lies below it by about :math:`(1 - \|\mu\|^2) / \tau^2`
     (:meth:`approximation`). The release drops the sizes, takes cosines, and leaves out the block of
-    a cluster with itself (``weight="none", similarity="cos", intra=False``); then nothing holds a
-    cluster back from running empty.
+    a cluster with itself (``weight="none", similarity="cos", intra=False``), and then the term
+    approximates the exact one for balanced clusters alone.
 
     The paper multiplies by a temperature and the package divides: ``tau`` here is the inverse of
     the paper's (its 0.25, 0.5 and 1.5 are ``tau`` = 4, 2 and 2/3).
