@@ -22,6 +22,7 @@ CASES = (
     "kg_throughput",
     "lightning_overhead",
     "ogb_ranking",
+    "pamc",
     "segments",
 )
 RESULTS = Path(__file__).parent / "results"
@@ -102,7 +103,7 @@ def charts(folder: Path) -> None:
         draw = getattr(_case(name), "chart", None)
         if draw is not None:
             figure = Figure(figsize=(6, 4), layout="constrained")
-            draw(read_json(RESULTS / f"{name}.json"), figure.subplots())
+            draw(read_json(RESULTS / f"{name}.json"), figure)
             with replacing(folder / f"{name}.png") as file:
                 figure.savefig(file, format="png", dpi=120)
 

@@ -23,6 +23,7 @@ QUICK = {
         "64",
     ],
     "ogb_ranking": ["--datasets", "ogbl-collab", "--repeats", "1"],
+    "pamc": ["--nodes", "50", "--repeats", "1"],
     "segments": ["--rows", "500", "--segments", "50", "--width", "4", "--repeats", "1"],
 }
 TRAINED = {"accuracy", "lightning_overhead"}

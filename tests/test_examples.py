@@ -8,6 +8,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
+    "clustering_pamcgc.py": [["--smoke"]],
     "communities_gcool.py": [["--smoke"]],
     "link_prediction_ncn.py": [["--smoke", "--quiet", "--predictor", p] for p in ("ncn", "ncnc")],
     "pykeen_negatives.py": [["--smoke", "--negatives", n] for n in ("uniform", "hasa", "lemon")],

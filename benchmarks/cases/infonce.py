@@ -216,8 +216,9 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def chart(result: dict[str, Any], axes: Any) -> None:
+def chart(result: dict[str, Any], figure: Any) -> None:
     """Seconds against N, for all that were timed."""
+    axes = figure.subplots()
     for name in ("chunked", *result["rivals"]):
         points = [
             (row["nodes"], row["seconds"][name]["median"])

@@ -135,6 +135,17 @@ def train(
             min=0.0, max=0.6, help="Share of edges kept from training to test link prediction."
         ),
     ] = 0.0,
+    selection: Annotated[
+        str,
+        typer.Option(help="Clustering: whose weights count; last, silhouette or modularity."),
+    ] = "last",
+    oracle: Annotated[
+        bool,
+        typer.Option(help="Clustering: also report the best epochs against the labels, by name."),
+    ] = False,
+    approximation: Annotated[
+        bool, typer.Option(help="Clustering: note the error of PamC's proxy at every epoch.")
+    ] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value on top of the recipe; repeatable.")
     ] = None,
@@ -162,6 +173,9 @@ def train(
         overrides=overrides,
         classifier=probe,
         held_out_links=hold_out_links,
+        selection=selection,  # type: ignore[arg-type]
+        oracle=oracle,
+        approximation=approximation,
         device=device,
         precision=precision,
         progress=progress,

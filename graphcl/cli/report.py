@@ -24,8 +24,10 @@ def show_metrics(console: Console, metrics: Mapping[str, Any]) -> None:
     console.print(table)
     if "train" in metrics.get("seconds", {}):
         seconds = metrics["seconds"]
+        before = f"preparation {seconds['prepare']:.1f} s, " if "prepare" in seconds else ""
         console.print(
-            f"training {seconds['train']:.1f} s a seed ({seconds['epoch'] * 1000:.1f} ms an epoch),"
-            f" evaluation {seconds['evaluate']:.1f} s, peak memory "
+            f"{before}training {seconds['train']:.1f} s a seed "
+            f"({seconds['epoch'] * 1000:.1f} ms an epoch), "
+            f"evaluation {seconds['evaluate']:.1f} s, peak memory "
             f"{metrics['peak_memory_bytes'] / 2**20:.0f} MiB"
         )

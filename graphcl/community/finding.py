@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from graphcl.community.modularity import leiden, louvain
+from graphcl.community.partitions import leiden, louvain
 from graphcl.community.proximity import KERNELS, spectral_communities
 
 SPECTRAL = (*KERNELS, *(f"log_{kernel}" for kernel in KERNELS))

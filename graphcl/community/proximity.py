@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphcl.community.modularity import ordered_labels
+from graphcl.community.partitions import ordered_labels
 from graphcl.views.edges import check_edge_index
 
 Kernel = Literal["communicability", "heat", "regularized_laplacian"]

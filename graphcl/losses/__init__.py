@@ -4,7 +4,8 @@ from graphcl.losses.bootstrap import BootstrapLoss
 from graphcl.losses.deca import DeCA
 from graphcl.losses.infomax import discriminator_loss
 from graphcl.losses.infonce import InfoNCE
+from graphcl.losses.pamc import PamC
 from graphcl.losses.progcl import ProGCLLoss
 from graphcl.losses.resc import ReSC
 
-__all__ = ["BootstrapLoss", "DeCA", "InfoNCE", "ProGCLLoss", "ReSC", "discriminator_loss"]
+__all__ = ["BootstrapLoss", "DeCA", "InfoNCE", "PamC", "ProGCLLoss", "ReSC", "discriminator_loss"]

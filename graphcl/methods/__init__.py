@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from graphcl.methods.grace import GRACE
     from graphcl.methods.method import GraphMethod
     from graphcl.methods.multiplex import MultiplexGCooL
+    from graphcl.methods.pamcgc import PamCGC
     from graphcl.methods.progcl import ProGCL
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "GCooL",
     "GraphMethod",
     "MultiplexGCooL",
+    "PamCGC",
     "ProGCL",
 ]
 
@@ -35,6 +37,7 @@ _HOMES = {
     "GRACE": "graphcl.methods.grace",
     "GraphMethod": "graphcl.methods.method",
     "MultiplexGCooL": "graphcl.methods.multiplex",
+    "PamCGC": "graphcl.methods.pamcgc",
     "ProGCL": "graphcl.methods.progcl",
 }
 

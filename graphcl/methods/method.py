@@ -8,6 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from graphcl.methods.preparation import Preparation
+
 
 class GraphMethod(nn.Module, ABC):
     """A self-supervised method on one graph: call it for a loss, then :meth:`embed` the nodes.
@@ -28,6 +30,17 @@ class GraphMethod(nn.Module, ABC):
 
     paper: ClassVar[str] = ""
     """Name, year and arXiv id of the paper."""
+
+    def prepare(
+        self, x: Tensor, edge_index: Tensor, preparation: Preparation | None = None
+    ) -> None:
+        """Called once before the first step; pre-training and first centres go here.
+
+        Args:
+            x: (N, F) node features.
+            edge_index: (2, E) directed edges.
+            preparation: seed, and where an interrupted preparation continues from.
+        """
 
     @abstractmethod
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:

@@ -57,6 +57,19 @@ class LossCurve(Callback):
         write_csv(path, self.columns, [[int(row[0]), *row[1:]] for row in self.rows])
 
 
+def loss_bar() -> Progress:
+    """A bar with the loss, the time passed and the time left, drawn on request."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        auto_refresh=False,
+    )
+
+
 class EpochProgress(Callback):
     """One bar over all epochs, with the loss, the time passed and the time left."""
 
@@ -67,15 +80,7 @@ class EpochProgress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the bar, at the epoch a continued run starts from."""
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            auto_refresh=False,
-        )
+        self._bar = loss_bar()
         self._bar.add_task(
             self.label, total=trainer.max_epochs, completed=trainer.current_epoch, loss=math.nan
         )

@@ -22,11 +22,21 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import NormalizeFeatures
 
 from graphcl.data import dataset_info, load_dataset
+from graphcl.methods.clustering import ClusteringMethod
+from graphcl.methods.method import GraphMethod
 from graphcl.probes import LinkResult, hold_out_links, linear_probe, link_probe, make_split
+from graphcl.train.clustering import (
+    ORACLE,
+    PROTOCOL,
+    SELECTIONS,
+    ClusterTrace,
+    Selection,
+    cluster_values,
+)
 from graphcl.train.environment import environment
 from graphcl.train.files import read_json, replacing, write_csv, write_json, write_npz
 from graphcl.train.fitting import fit
-from graphcl.train.recipes import Settings, settings_for
+from graphcl.train.recipes import Settings, method_class, settings_for
 from graphcl.views.features import compact_features
 
 CLASSIFICATION = ("accuracy", "micro_f1", "macro_f1")
@@ -44,6 +54,9 @@ def run_experiment(
     overrides: Mapping[str, Any] | None = None,
     classifier: str = "logistic",
     held_out_links: float = 0.0,
+    selection: Selection = "last",
+    oracle: bool = False,
+    approximation: bool = False,
     device: str = "auto",
     precision: str = "32-true",
     progress: bool = True,
@@ -53,7 +66,9 @@ def run_experiment(
     """Train and evaluate, and return what ``metrics.json`` holds.
 
     Every seed draws its own weights, views, split (where the protocol is random) and probe. The
-    model is selected on validation data or by cross-validation inside train, never on test.
+    model is selected on validation data or by cross-validation inside train, never on test. A
+    method that clusters is judged by its clusters of all nodes (protocol ``clustering``), with as
+    many clusters as the dataset has classes unless they are set.
 
     Args:
         dataset: a name of :func:`~graphcl.data.load_dataset`.
@@ -66,6 +81,11 @@ def run_experiment(
         classifier: of :func:`~graphcl.probes.linear_probe`.
         held_out_links: share of edges kept from training as test links (half as many again as
             validation links), for an honest link probe; 0 trains on the whole graph.
+        selection: of methods that cluster: whose weights count, without labels; see
+            :class:`~graphcl.train.clustering.ClusterTrace`.
+        oracle: of methods that cluster: also report the best epochs against the labels, by name.
+        approximation: of methods that cluster: note in ``clusters.csv`` how far the negative term
+            is from the exact one.
         device: see :func:`~graphcl.train.fit`.
         precision: see :func:`~graphcl.train.fit`.
         progress: show progress bars.
@@ -75,10 +95,13 @@ def run_experiment(
     Raises:
         ValueError: unknown names or settings, or a run directory of another experiment.
     """
-    settings = settings_for(method, dataset, overrides)
     info = dataset_info(dataset)
+    clusters = issubclass(method_class(method), ClusteringMethod)
+    if clusters and info.classes:
+        overrides = {"clusters": info.classes, **(overrides or {})}
+    settings = settings_for(method, dataset, overrides)
     if protocol is None:
-        protocol = info.protocols[0] if info.protocols else None
+        protocol = PROTOCOL if clusters else info.protocols[0] if info.protocols else None
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds must be different numbers, got {list(seeds)}")
     folder = Path(out)
@@ -91,13 +114,26 @@ def run_experiment(
         "precision": precision,
         "seeds": list(seeds),
     }
+    if clusters:
+        config |= {"selection": selection, "oracle": oracle, "approximation": approximation}
     data = load_dataset(dataset, root)
     if data.x is None:
         raise ValueError(f"dataset {info.name!r} has no node features; choose one that has")
     # Mistakes in what comes after training are told before it.
     if classifier not in CLASSIFIERS:
         raise ValueError(f"unknown classifier {classifier!r}; choose from {', '.join(CLASSIFIERS)}")
-    if protocol is not None:
+    if clusters:
+        if protocol != PROTOCOL or selection not in SELECTIONS:
+            raise ValueError(
+                f"{settings.method} is judged by protocol {PROTOCOL!r} with a selection from "
+                f"{', '.join(SELECTIONS)}; got {protocol!r} and {selection!r}"
+            )
+    elif selection != "last" or oracle or approximation:
+        raise ValueError(
+            f"{settings.method} does not cluster; selection, oracle and approximation are for "
+            "methods that do"
+        )
+    elif protocol is not None:
         make_split(data, protocol, seed=seeds[0])
     _claim(folder, config)
     if settings.training.normalize_features:
@@ -153,13 +189,21 @@ def _one_seed(
     graph, links = training_graph(data, config, seed)
     torch.manual_seed(seed)
     method = settings.build(graph.num_node_features)
-    trained = fit(method, graph, settings.training, seed=seed, folder=folder, **options)
+    trace = _trace(method, graph, config, seed)
+    trained = fit(
+        method, graph, settings.training, seed=seed, folder=folder, selector=trace, **options
+    )
     device = next(method.parameters()).device
     embeddings = method.embed(graph.x.to(device), graph.edge_index.to(device)).float().cpu()
     started = time.perf_counter()
     result = {"seed": seed, "epochs": len(trained.losses), "final_loss": trained.losses[-1]}
     values: dict[str, float] = {}
-    if config["protocol"] is not None:
+    if trace is not None:
+        assert isinstance(method, ClusteringMethod)
+        values = {**cluster_values(method, graph, seed), **trace.oracle_scores()}
+        trace.write(folder / "clusters.csv")
+        result |= {"selection": f"{config['selection']} epoch, without labels"}
+    elif config["protocol"] is not None:
         split = make_split(data, config["protocol"], seed=seed)
         probe = linear_probe(embeddings, data.y, split, classifier=config["classifier"], seed=seed)
         values = {name: float(getattr(probe, name)) for name in CLASSIFICATION}
@@ -178,12 +222,29 @@ def _one_seed(
         },
         "peak_memory_bytes": trained.peak_memory_bytes,
     }
+    if trained.prepare_seconds is not None:
+        result["seconds"]["prepare"] = trained.prepare_seconds
     arrays = {"embeddings": embeddings.numpy(), "seed": np.array(seed)}
     if data.y is not None:
         arrays["labels"] = data.y.numpy()
     write_npz(folder / "embeddings.npz", arrays)
     write_json(done, result)
     return result
+
+
+def _trace(
+    method: GraphMethod, graph: Data, config: Mapping[str, Any], seed: int
+) -> ClusterTrace | None:
+    """What follows a method that clusters, ``None`` for others."""
+    if not isinstance(method, ClusteringMethod):
+        return None
+    return ClusterTrace(
+        graph,
+        config["selection"],
+        oracle=config["oracle"],
+        approximation=config["approximation"],
+        seed=seed,
+    )
 
 
 def link_values(found: LinkResult) -> dict[str, float]:
@@ -243,13 +304,14 @@ def _summary(
 ) -> dict[str, Any]:
     names = list(results[0]["metrics"])
     seconds = {
-        name: mean(result["seconds"][name] for result in results)
-        for name in ("train", "epoch", "evaluate")
+        name: mean(result["seconds"][name] for result in results) for name in results[0]["seconds"]
     }
+    oracle = {"oracle": ORACLE} if config.get("oracle") else {}
     return {
         "dataset": config["dataset"],
         "method": config["method"],
         "protocol": config["protocol"],
+        **oracle,
         "seeds": config["seeds"],
         "epochs": [result["epochs"] for result in results],
         "metrics": {

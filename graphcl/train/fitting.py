@@ -30,6 +30,7 @@ from graphcl.train.callbacks import (
 )
 from graphcl.train.files import replacing
 from graphcl.train.module import ContrastiveModule
+from graphcl.train.preparation import FilePreparation
 from graphcl.train.recipes import TrainingOptions
 
 
@@ -43,6 +44,8 @@ class FitResult:
         epoch_seconds: median time of a step.
         peak_memory_bytes: peak of the process (CPU) or of allocations on the device (CUDA).
         resumed_from: epoch from which a checkpoint was continued, 0 for a fresh run.
+        prepare_seconds: time in the method's preparation, ``None`` where it has none or nothing is
+            written.
     """
 
     losses: list[float]
@@ -50,6 +53,7 @@ class FitResult:
     epoch_seconds: float
     peak_memory_bytes: int
     resumed_from: int
+    prepare_seconds: float | None = None
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -76,6 +80,7 @@ def fit(
     tensorboard: bool = False,
     checkpoint_seconds: float = 10.0,
     label: str = "training",
+    selector: BestWeights | None = None,
 ) -> FitResult:
     """Train ``method`` in place on the full graph with Lightning.
 
@@ -95,6 +100,8 @@ def fit(
         tensorboard: also log to ``folder/tensorboard``; needs the package tensorboard.
         checkpoint_seconds: least time between two checkpoints.
         label: name on the progress bar.
+        selector: chooses the weights that are kept; default the last, or with ``patience`` those of
+            the lowest loss.
 
     Raises:
         ValueError: the graph has no features, or the device is not known.
@@ -107,10 +114,12 @@ def fit(
     graph = Data(x=data.x, edge_index=data.edge_index).to(target)
     module = ContrastiveModule(method, options, seed)
     curve = LossCurve()
-    best = BestWeights()
+    best = selector or BestWeights()
     callbacks: list[Any] = [curve]
+    if options.patience or selector is not None:
+        callbacks.append(best)
     if options.patience:
-        callbacks += [best, Patience(options.patience)]
+        callbacks.append(Patience(options.patience))
     if progress:
         callbacks.append(EpochProgress(label))
     path = None if folder is None else Path(folder)
@@ -119,6 +128,9 @@ def fit(
         callbacks.append(RollingCheckpoint(path / "checkpoint.ckpt", checkpoint_seconds))
     if target.type == "cuda":
         torch.cuda.reset_peak_memory_stats(target)
+    preparation = FilePreparation(
+        path, seed, seconds=checkpoint_seconds, label=label if progress else None
+    )
     with _quiet():
         trainer = lightning.Trainer(
             accelerator=accelerator,
@@ -135,6 +147,12 @@ def fit(
         )
         saved = None if path is None else path / "checkpoint.ckpt"
         resume = saved if saved is not None and saved.exists() else None
+        if resume is None:
+            method.to(target)
+            try:
+                method.prepare(graph.x, graph.edge_index, preparation)
+            finally:
+                preparation.close()
         trainer.fit(
             module,
             DataLoader([graph], batch_size=None),  # type: ignore[arg-type]
@@ -145,6 +163,7 @@ def fit(
     best.restore(method)
     if path is not None and saved is not None:
         trainer.save_checkpoint(saved, weights_only=False)
+        preparation.discard()
         curve.write(path / "curves.csv")
     seconds = [row[3] for row in curve.rows]
     return FitResult(
@@ -153,6 +172,7 @@ def fit(
         epoch_seconds=median(seconds),
         peak_memory_bytes=peak_memory(target),
         resumed_from=module.started_at,
+        prepare_seconds=preparation.seconds_spent(),
     )
 
 

@@ -27,6 +27,7 @@ _CLASSES = {
     "gcool": "GCooL",
     "progcl": "ProGCL",
     "costa": "COSTA",
+    "pamcgc": "PamCGC",
 }
 
 

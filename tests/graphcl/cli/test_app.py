@@ -219,3 +219,21 @@ def test_a_defect_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "app", broken)
     with pytest.raises(KeyError):
         app.run()
+
+
+def test_train_a_method_that_clusters(command: Any, tmp_path: Path) -> None:
+    words = ("--set", "hidden=[8, 8]", "--set", "pretrain_epochs=2", "--selection", "modularity")
+    arguments = ("train", "--dataset", "karate", "--method", "pamcgc", "--out", tmp_path)
+    more = ("--epochs", 3, "--device", "cpu", "--no-progress", "--oracle", "--approximation")
+    shown = command(*arguments, *more, *words)
+    assert shown.code == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["protocol"] == "clustering"
+    assert "pamcgc on karate, protocol clustering" in " ".join(shown.out.split())
+    for name in ("accuracy", "nmi", "ari", "macro_f1", "oracle_accuracy"):
+        assert name in shown.out
+        assert f"{100 * metrics['metrics'][name]['mean']:.2f} %" in shown.out
+    assert "modularity" in metrics["selection"]
+    assert command("plot", "--run", tmp_path).code == 0
+    shown = command(*arguments[:-2], "--out", tmp_path / "new", "--protocol", "random10")
+    assert "judged by protocol 'clustering'" in shown.err

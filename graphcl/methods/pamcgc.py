@@ -1,0 +1,186 @@
+"""PamCGC: graph clustering by contrast of meta-nodes and a self-sharpening assignment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from graphcl.community.dec import clustering_divergence, sharpened_target, student_assignment
+from graphcl.community.influence import influence_pairs, sampled_influence
+from graphcl.encoders.autoencoder import Autoencoder
+from graphcl.losses.pamc import Approximation, PamC
+from graphcl.methods.clustering import ClusteringMethod
+from graphcl.methods.preparation import Preparation
+from graphcl.methods.pretraining import check_finite, pretrain
+
+
+class PamCGC(ClusteringMethod):
+    r"""PamCGC (Kulatilleke et al., 2022, arXiv 2209.14067): features and a graph in, clusters out.
+
+    The encoder of a pre-trained autoencoder is trained further by
+
+    .. math:: L = \alpha L_{PamC} + \beta\, KL(p \| q),
+
+    with DEC's memberships q by learned centres and their sharpened target p, anew in every step.
+    The graph enters the loss alone, as influence of order r: encoding needs no edges. Call
+    :meth:`prepare` once before training, which :func:`~graphcl.train.fit` does by itself; without
+    it, centres and encoder are random.
+
+    Args:
+        in_channels: F.
+        clusters: K.
+        alpha: weight of the contrast.
+        beta: weight of the divergence.
+        order: steps r of influence.
+        influence: sum over all steps, or use the last alone.
+        keep: positives kept for each node, the strongest; None for all.
+        walks: draw positives anew in each step from so many random walks of each node; 0 computes
+            them once.
+        tau: temperature of :class:`~graphcl.losses.PamC`, the inverse of the paper's.
+        weight: likewise, as ``assign``, ``intra``, ``similarity`` and ``mode``.
+        assign: ``hard`` (default) or ``soft``.
+        intra: count a cluster among its own negatives (default).
+        similarity: ``mean`` (default) or ``cos``.
+        mode: ``paper``, or ``official`` for the released loss.
+        freedom: of the Student distribution.
+        hidden: widths of the autoencoder's inner layers.
+        width: D of the embeddings.
+        restarts: of the k-means that gives the first centres.
+        pretrain_epochs: passes over all nodes in pre-training.
+        pretrain_lr: its learning rate.
+        pretrain_batch: its batch size.
+
+    Raises:
+        ValueError: settings out of range.
+    """
+
+    paper: ClassVar[str] = "PamCGC, Kulatilleke et al., 2022, arXiv 2209.14067"
+
+    def __init__(
+        self,
+        in_channels: int,
+        clusters: int = 8,
+        *,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        order: int = 1,
+        influence: bool = True,
+        keep: int | None = 64,
+        walks: int = 0,
+        tau: float = 2.0,
+        weight: Literal["size", "none"] | None = None,
+        assign: Literal["hard", "soft"] | None = None,
+        intra: bool | None = None,
+        similarity: Literal["mean", "cos"] | None = None,
+        mode: Literal["paper", "official"] = "paper",
+        freedom: float = 1.0,
+        hidden: Sequence[int] = (500, 500, 2000),
+        width: int = 10,
+        restarts: int = 20,
+        pretrain_epochs: int = 100,
+        pretrain_lr: float = 1e-3,
+        pretrain_batch: int = 256,
+    ) -> None:
+        super().__init__()
+        for name, value in (("alpha", alpha), ("beta", beta)):
+            if not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be finite and not negative, got {value}")
+        for name, value, low in (
+            ("clusters", clusters, 2),
+            ("order", order, 1),
+            ("walks", walks, 0),
+            ("restarts", restarts, 1),
+            ("pretrain_epochs", pretrain_epochs, 0),
+            ("pretrain_batch", pretrain_batch, 1),
+        ):
+            if not isinstance(value, int) or value < low:
+                raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
+        self.alpha, self.beta = alpha, beta
+        self.order, self.influence, self.keep, self.walks = order, influence, keep, walks
+        self.freedom, self.restarts = freedom, restarts
+        self.pretrain_epochs, self.pretrain_lr = pretrain_epochs, pretrain_lr
+        self.pretrain_batch = pretrain_batch
+        self.loss = PamC(
+            tau, weight=weight, assign=assign, intra=intra, similarity=similarity, mode=mode
+        )
+        self.autoencoder = Autoencoder(in_channels, hidden, width)
+        self.centres = nn.Parameter(torch.empty(clusters, width))
+        nn.init.xavier_uniform_(self.centres)
+        self._known: tuple[Tensor, int, tuple[Tensor, Tensor]] | None = None
+        self._latest: tuple[Tensor, Tensor] | None = None
+
+    def prepare(
+        self, x: Tensor, edge_index: Tensor, preparation: Preparation | None = None
+    ) -> None:
+        """Pre-train the autoencoder on the features, then put centres by k-means.
+
+        Raises:
+            ValueError: features that are not finite, or fewer nodes than clusters.
+        """
+        from sklearn.cluster import KMeans
+
+        preparation = preparation or Preparation()
+        clusters = len(self.centres)
+        if clusters > x.shape[0]:
+            raise ValueError(
+                f"{clusters} clusters were asked for, but there are {x.shape[0]} nodes"
+            )
+        check_finite(x if x.layout == torch.strided else x.values()[:, None])
+        pretrain(
+            self.autoencoder,
+            x,
+            epochs=self.pretrain_epochs,
+            batch=self.pretrain_batch,
+            lr=self.pretrain_lr,
+            preparation=preparation,
+        )
+        z = self.embed(x, edge_index)
+        means = KMeans(clusters, n_init=self.restarts, random_state=preparation.seed)
+        found = means.fit(z.double().cpu().numpy()).cluster_centers_
+        with torch.no_grad():
+            self.centres.copy_(torch.from_numpy(found))
+
+    def encode(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Codes of the features, in float32 or wider; edges play no part."""
+        z = self.autoencoder.encode(x)
+        return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
+
+    def memberships(self, z: Tensor) -> Tensor:
+        """See :meth:`ClusteringMethod.memberships`."""
+        return student_assignment(z, self.centres, freedom=self.freedom)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """See :meth:`GraphMethod.forward`."""
+        z = self.encode(x, edge_index)
+        q = self.memberships(z)
+        self._latest = (z.detach(), q.detach())
+        contrast: Tensor = self.loss(z, *self.positives(edge_index, z.shape[0]), q)
+        divergence = clustering_divergence(sharpened_target(q), q)
+        return self.alpha * contrast + self.beta * divergence
+
+    def positives(self, edge_index: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+        """Pairs (2, P) and their influence (P,); kept while the same edges are passed."""
+        if self.walks:
+            return sampled_influence(
+                edge_index, num_nodes, self.order, self.walks, cumulative=self.influence
+            )
+        if self._known is None or self._known[0] is not edge_index or self._known[1] != num_nodes:
+            found = influence_pairs(
+                edge_index, num_nodes, self.order, cumulative=self.influence, keep=self.keep
+            )
+            self._known = (edge_index, num_nodes, found)
+        return self._known[2]
+
+    def latest(self) -> tuple[Tensor, Tensor]:
+        """See :meth:`ClusteringMethod.latest`."""
+        if self._latest is None:
+            raise RuntimeError("nothing was computed yet: call the method first")
+        return self._latest
+
+    def approximation(self) -> Approximation:
+        """See :meth:`ClusteringMethod.approximation`."""
+        return self.loss.approximation(*self.latest())

@@ -1,0 +1,217 @@
+"""PamCGC: loss, preparation, clusters found, graphs and features that are out of the ordinary."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphcl.community import (
+    clustering_divergence,
+    influence_pairs,
+    sharpened_target,
+    student_assignment,
+)
+from graphcl.methods import PamCGC
+from graphcl.methods.preparation import Preparation
+from graphcl.probes import clustering_scores
+
+SMALL: dict[str, Any] = {"hidden": (16, 16), "width": 4, "pretrain_epochs": 5, "restarts": 3}
+
+
+def build(width: int = 12, clusters: int = 3, **options: Any) -> PamCGC:
+    torch.manual_seed(0)
+    return PamCGC(width, clusters, **{**SMALL, **options})
+
+
+def train(method: PamCGC, data: Data, steps: int = 60) -> list[float]:
+    optimizer = torch.optim.Adam(method.parameters(), lr=3e-3)
+    losses = []
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss = method(data.x, data.edge_index)
+        loss.backward()
+        optimizer.step()
+        method.after_step(step, steps)
+        losses.append(float(loss.detach()))
+    return losses
+
+
+def test_loss_is_the_weighted_sum(graph: Data) -> None:
+    method = build(alpha=0.3, beta=1.7, order=2, tau=0.8)
+    z = method.encode(graph.x, graph.edge_index)
+    q = student_assignment(z, method.centres)
+    pairs = influence_pairs(graph.edge_index, 31, 2, keep=64)
+    wanted = 0.3 * method.loss(z, *pairs, q)
+    wanted = wanted + 1.7 * clustering_divergence(sharpened_target(q), q)
+    torch.testing.assert_close(method(graph.x, graph.edge_index), wanted)
+    for ours, theirs in zip(method.latest(), (z, q), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert method.approximation() == method.loss.approximation(z, q)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"walks": 3}, {"mode": "official"}, {"assign": "soft", "weight": "none"}],
+    ids=str,
+)
+def test_every_trained_parameter_gets_a_gradient(options: Any, graph: Data) -> None:
+    method = build(**options)
+    method(graph.x, graph.edge_index).backward()
+    for name, parameter in method.named_parameters():
+        if "decoder" not in name:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all()
+    assert method.centres.grad is not None
+    assert bool(method.centres.grad.any())
+
+
+def test_the_graph_improves_the_clusters_of_the_features(
+    block_model: Callable[..., Data],
+) -> None:
+    before, after = [], []
+    for seed in range(2):
+        data = block_model(150, inside=0.25, outside=0.01, features=16, seed=seed)
+        data.x = data.x + 2.5 * torch.nn.functional.one_hot(data.y, 16)
+        method = build(16, pretrain_epochs=60, pretrain_batch=32, hidden=(32, 32), alpha=2.0)
+        method.prepare(data.x, data.edge_index, Preparation(seed))
+        start = method.communities(data.x, data.edge_index)
+        losses = train(method, data, 100)
+        assert losses[-1] < losses[0]
+        end = method.communities(data.x, data.edge_index)
+        before.append(clustering_scores(data.y, start)["nmi"])
+        after.append(clustering_scores(data.y, end)["nmi"])
+    assert sum(after) / 2 > sum(before) / 2 + 0.15
+    assert sum(after) / 2 > 0.65
+
+
+def test_preparation_pretrains_and_puts_centres_by_k_means(graph: Data) -> None:
+    method = build()
+    before = method.autoencoder.encoder[0].weight.clone()  # type: ignore[operator]
+    method.prepare(graph.x, graph.edge_index, Preparation(4))
+    assert not torch.equal(method.autoencoder.encoder[0].weight, before)
+    z = method.embed(graph.x, graph.edge_index).double().numpy()
+    means = KMeans(3, n_init=3, random_state=4).fit(z)
+    wanted = torch.from_numpy(means.cluster_centers_).float()
+    torch.testing.assert_close(method.centres.detach(), wanted)
+    label = method.communities(graph.x, graph.edge_index)
+    assert torch.equal(label, torch.from_numpy(means.labels_).long())
+
+
+def test_edges_play_no_part_in_encoding(graph: Data) -> None:
+    method = build()
+    nothing = torch.empty(2, 0, dtype=torch.long)
+    assert torch.equal(method.embed(graph.x, nothing), method.embed(graph.x, graph.edge_index))
+
+
+def test_names_of_nodes_do_not_matter(graph: Data) -> None:
+    order = torch.randperm(31)
+    place = order.argsort()
+    method = build(order=2, keep=None)
+    wanted = method(graph.x, graph.edge_index)
+    torch.testing.assert_close(method(graph.x[order], place[graph.edge_index]), wanted)
+
+
+def test_positives_are_kept_for_the_same_edges_and_walks_drawn_anew(graph: Data) -> None:
+    method = build()
+    first = method.positives(graph.edge_index, 31)
+    assert method.positives(graph.edge_index, 31) is first
+    assert method.positives(graph.edge_index.clone(), 31) is not first
+    assert method.positives(graph.edge_index, 40)[0].max() == 39
+    walking = build(walks=2, order=2)
+    draws = [walking.positives(graph.edge_index, 31)[0] for _ in range(2)]
+    assert draws[0].shape != draws[1].shape or not torch.equal(*draws)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+def test_sparse_and_half_features(graph: Data) -> None:
+    x = torch.where(graph.x > 0.8, graph.x, 0.0).half().float()
+    wanted = build()(x, graph.edge_index)
+    torch.testing.assert_close(build()(x.to_sparse_csr(), graph.edge_index), wanted)
+    torch.testing.assert_close(build()(x.half(), graph.edge_index), wanted)
+    methods = [build() for _ in range(3)]
+    for method, given in zip(methods, (x, x.to_sparse_csr(), x.half()), strict=True):
+        method.prepare(given, graph.edge_index)
+    for method in methods[1:]:
+        torch.testing.assert_close(method.centres, methods[0].centres, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16])
+def test_autocast(dtype: torch.dtype, graph: Data) -> None:
+    method = build()
+    with torch.autocast("cpu", dtype=dtype):
+        loss = method(graph.x, graph.edge_index)
+    assert loss.dtype == torch.float32
+    loss.backward()
+    torch.testing.assert_close(loss, method(graph.x, graph.edge_index), rtol=0.1, atol=0.05)
+
+
+def odd_graphs() -> dict[str, Tensor]:
+    ring = torch.stack([torch.arange(31), (torch.arange(31) + 1) % 31])
+    return {
+        "no edges": torch.empty(2, 0, dtype=torch.long),
+        "repeated": ring.repeat(1, 3),
+        "self-loops": torch.cat([ring, torch.arange(31).expand(2, -1)], 1),
+        "one edge": torch.tensor([[3], [4]]),
+    }
+
+
+@pytest.mark.parametrize("name", odd_graphs())
+@pytest.mark.parametrize("options", [{}, {"mode": "official"}, {"walks": 2}], ids=str)
+def test_odd_graphs(name: str, options: Any, graph: Data) -> None:
+    data = Data(x=graph.x, edge_index=odd_graphs()[name])
+    method = build(order=3, **options)
+    method.prepare(data.x, data.edge_index)
+    assert all(abs(value) < 100 for value in train(method, data, 3))
+    assert method.embed(data.x, data.edge_index).isfinite().all()
+
+
+def test_a_community_that_runs_empty(graph: Data) -> None:
+    method = build()
+    with torch.no_grad():
+        method.centres[1] = 1e6
+    assert all(abs(value) < 100 for value in train(method, graph, 3))
+    assert 1 not in method.communities(graph.x, graph.edge_index)
+
+
+def test_nodes_that_are_all_alike(graph: Data) -> None:
+    data = Data(x=torch.ones(31, 12), edge_index=graph.edge_index)
+    method = build()
+    with pytest.warns(UserWarning, match="distinct clusters"):
+        method.prepare(data.x, data.edge_index)
+    assert all(abs(value) < 100 for value in train(method, data, 3))
+
+
+def test_bad_settings_and_inputs_are_named(graph: Data) -> None:
+    for options, words in (
+        ({"clusters": 1}, "clusters must be an integer of at least 2, got 1"),
+        ({"clusters": 2.5}, "clusters"),
+        ({"alpha": -1.0}, "alpha"),
+        ({"beta": float("nan")}, "beta"),
+        ({"order": 0}, "order"),
+        ({"walks": -1}, "walks"),
+        ({"restarts": 0}, "restarts"),
+        ({"pretrain_epochs": -1}, "pretrain_epochs"),
+        ({"tau": 0.0}, "tau"),
+        ({"mode": "offical"}, "mode 'offical'"),
+        ({"hidden": ()}, None),
+    ):
+        if words is None:
+            build(**options)
+            continue
+        with pytest.raises(ValueError, match=words):
+            build(**options)
+    with pytest.raises(ValueError, match="32 clusters were asked for, but there are 31 nodes"):
+        build(clusters=32).prepare(graph.x, graph.edge_index)
+    for value in (torch.nan, torch.inf):
+        x = graph.x.clone()
+        x[5, 3] = value
+        with pytest.raises(ValueError, match="the first is node 5"):
+            build().prepare(x, graph.edge_index)
+    with pytest.raises(ValueError, match="edges name nodes"):
+        build()(graph.x[:10], graph.edge_index)
+    with pytest.raises(RuntimeError, match="call the method first"):
+        build().latest()
