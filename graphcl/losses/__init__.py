@@ -4,6 +4,7 @@ from graphcl.losses.bootstrap import BootstrapLoss
 from graphcl.losses.deca import DeCA
 from graphcl.losses.infomax import discriminator_loss
 from graphcl.losses.infonce import InfoNCE
+from graphcl.losses.pot import POTRegularizer
 from graphcl.losses.resc import ReSC
 
-__all__ = ["BootstrapLoss", "DeCA", "InfoNCE", "ReSC", "discriminator_loss"]
+__all__ = ["BootstrapLoss", "DeCA", "InfoNCE", "POTRegularizer", "ReSC", "discriminator_loss"]

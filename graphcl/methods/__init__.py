@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from graphcl.methods.gcool import GCooL
     from graphcl.methods.grace import GRACE
     from graphcl.methods.method import GraphMethod
+    from graphcl.methods.pot import POT
 
-__all__ = ["BGRL", "DGI", "GCA", "GRACE", "GCooL", "GraphMethod"]
+__all__ = ["BGRL", "DGI", "GCA", "GRACE", "POT", "GCooL", "GraphMethod"]
 
 _HOMES = {
     "BGRL": "graphcl.methods.bgrl",
@@ -20,6 +21,7 @@ _HOMES = {
     "GCooL": "graphcl.methods.gcool",
     "GRACE": "graphcl.methods.grace",
     "GraphMethod": "graphcl.methods.method",
+    "POT": "graphcl.methods.pot",
 }
 
 
