@@ -26,6 +26,7 @@ from graphcl.probes import LinkResult, hold_out_links, linear_probe, link_probe,
 from graphcl.train.environment import environment
 from graphcl.train.files import read_json, replacing, write_csv, write_json, write_npz
 from graphcl.train.fitting import fit
+from graphcl.train.provable import node_compactness, write_compactness
 from graphcl.train.recipes import Settings, settings_for
 from graphcl.views.features import compact_features
 
@@ -42,6 +43,7 @@ def run_experiment(
     seeds: Sequence[int] = (0,),
     protocol: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    pot: str = "none",
     classifier: str = "logistic",
     held_out_links: float = 0.0,
     device: str = "auto",
@@ -63,6 +65,7 @@ def run_experiment(
         seeds: one run each.
         protocol: of :func:`~graphcl.probes.make_split`; default the dataset's first.
         overrides: settings on top of the recipe.
+        pot: score of provable training, ``pairwise``, ``certified`` or ``official``, or ``none``.
         classifier: of :func:`~graphcl.probes.linear_probe`.
         held_out_links: share of edges kept from training as test links (half as many again as
             validation links), for an honest link probe; 0 trains on the whole graph.
@@ -75,7 +78,7 @@ def run_experiment(
     Raises:
         ValueError: unknown names or settings, or a run directory of another experiment.
     """
-    settings = settings_for(method, dataset, overrides)
+    settings = settings_for(method, dataset, overrides, pot=pot)
     info = dataset_info(dataset)
     if protocol is None:
         protocol = info.protocols[0] if info.protocols else None
@@ -153,6 +156,7 @@ def _one_seed(
     graph, links = training_graph(data, config, seed)
     torch.manual_seed(seed)
     method = settings.build(graph.num_node_features)
+    before = node_compactness(method, graph, seed)
     trained = fit(method, graph, settings.training, seed=seed, folder=folder, **options)
     device = next(method.parameters()).device
     embeddings = method.embed(graph.x.to(device), graph.edge_index.to(device)).float().cpu()
@@ -182,6 +186,9 @@ def _one_seed(
     if data.y is not None:
         arrays["labels"] = data.y.numpy()
     write_npz(folder / "embeddings.npz", arrays)
+    after = node_compactness(method, graph, seed)
+    if after:
+        result["compactness"] = write_compactness(folder / "compactness.npz", before, after)
     write_json(done, result)
     return result
 
@@ -246,9 +253,12 @@ def _summary(
         name: mean(result["seconds"][name] for result in results)
         for name in ("train", "epoch", "evaluate")
     }
+    found = [result["compactness"] for result in results if "compactness" in result]
+    compactness = {name: spread([one[name] for one in found]) for name in found[0]} if found else {}
     return {
         "dataset": config["dataset"],
         "method": config["method"],
+        **({"pot": {**config["pot"], **compactness}} if "pot" in config else {}),
         "protocol": config["protocol"],
         "seeds": config["seeds"],
         "epochs": [result["epochs"] for result in results],
