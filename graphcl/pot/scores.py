@@ -11,7 +11,9 @@ and the scores differ in how they bound what is left:
 
 - ``pairwise``: at the drawn view, with lines for the activation before. A lower bound of
   :math:`c_i` of that view where intervals are sound.
-- ``certified``: over the whole budget. A lower bound of the compactness.
+- ``certified``: over the whole budget. A lower bound of the compactness. The line of the last
+  activation that may be tilted freely has the slope of one side or the other, whichever is better
+  for the node: tighter than the slope of the chord, and a larger budget never raises the score.
 - ``official``: what the release of POT computes, with the lines and the vector v of the neighbour
   in place of the target's. A bound of nothing; for reproduction.
 """
@@ -96,15 +98,17 @@ def node_scores(
         )
     if score == "official" and rows is not None:
         raise ValueError("the official score needs all nodes: leave rows out and pick afterwards")
-    slopes, constant = _last_lines(layers[-1], intervals[-1], weights)
-    # One layer is linear in X W: its columns take the place of the hidden ones.
-    vector = slopes @ layers[-1].weight.t() if len(layers) > 1 else slopes
     if score == "certified":
-        if len(layers) > 1:
-            hidden = activate(intervals[-2], layers[-2].slope)
-        else:
-            hidden = _first(first, product)
-        return constant + _smallest_sum(bounds, hidden, vector, rows, block)
+        # One layer is linear in X W: its columns take the place of the hidden ones.
+        hidden = (
+            activate(intervals[-2], layers[-2].slope) if len(layers) > 1 else _first(first, product)
+        )
+        found = []
+        for tilt in (layers[-1].slope, torch.ones_like(layers[-1].slope)):
+            vector, constant = _last_lines(layers, intervals[-1], weights, tilt)
+            found.append(constant + _smallest_sum(bounds, hidden, vector, rows, block))
+        return torch.maximum(*found)
+    vector, constant = _last_lines(layers, intervals[-1], weights)
     assert view is not None
     assert product is not None
     count = len(bounds.budget)
@@ -122,11 +126,23 @@ def _first(first: Interval | None, product: Tensor | None) -> Interval:
     return Interval.point(product)
 
 
-def _last_lines(layer: Layer, interval: Interval, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Slopes a (R, D) and constants (R,) with ``c_i >= a_i · (P_i - b) + const_i``."""
-    lines = activation_lines(interval, layer.slope)
-    slopes = lines.slope * weights
-    return slopes, slopes @ layer.bias + _intercepts(lines, weights)
+def _last_lines(
+    layers: Sequence[Layer], interval: Interval, weights: Tensor, tilt: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Vectors v (R, d) and constants (R,) with ``c_i >= v_i · (Â H)_i + const_i``.
+
+    The line through the origin has the slope of the chord, or ``tilt``.
+    """
+    slope = layers[-1].slope
+    lines = activation_lines(interval, slope)
+    chosen = lines.slope
+    if tilt is not None:
+        mixed = (interval.low < 0) & (interval.high > 0)
+        free = mixed & ((weights >= 0) == (slope <= 1))
+        chosen = torch.where(free, tilt, chosen)
+    slopes = chosen * weights
+    constant = slopes @ layers[-1].bias + _intercepts(lines, weights)
+    return slopes @ layers[-1].weight.t() if len(layers) > 1 else slopes, constant
 
 
 def _intercepts(lines: Lines, coefficient: Tensor) -> Tensor:
