@@ -184,8 +184,7 @@ class POTRegularizer(nn.Module):
             layers = [Layer(one.weight, one.bias, one.slope.detach()) for one in layers]
         dtype = layers[0].weight.dtype
         bounds = self._bounds_of(edge_index, budgets, dtype)
-        adjacency = None if self.sound else bounds[0].clean_matrix
-        products = clean_products(layers, x, adjacency)
+        products = clean_products(layers, x, None if self.sound else bounds[0])
         first = masked_products(x, layers[0].weight, columns, block=self.block) if columns else None
         # The official score needs all nodes' vectors, whichever rows are asked for.
         needed = None if self.score == "official" else rows

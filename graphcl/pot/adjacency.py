@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,6 +48,7 @@ class AdjacencyBounds:
         upper: (M,) value when both ends have lost all they may lose.
         droppable: (M,) edges whose ends both have a budget.
         budget: (N,) edges a node may lose.
+        symmetric: no rows are left out.
     """
 
     source: Tensor
@@ -57,6 +58,7 @@ class AdjacencyBounds:
     upper: Tensor
     droppable: Tensor
     budget: Tensor
+    symmetric: bool = True
 
     def rows(self, nodes: Tensor | None) -> AdjacencyBounds:
         """The same bounds with the rows of some nodes alone, and all columns."""
@@ -66,12 +68,20 @@ class AdjacencyBounds:
         wanted[nodes] = True
         kept = wanted[self.target]
         names = ("source", "target", "clean", "lower", "upper", "droppable")
-        return replace(self, **{name: getattr(self, name)[kept] for name in names})
+        parts = {name: getattr(self, name)[kept] for name in names}
+        return replace(self, **parts, symmetric=False)
 
     def matrix(self, value: Tensor) -> Tensor:
         """Sparse (N, N) matrix with a ``value`` (M,) for each entry."""
         edges = torch.stack([self.source, self.target])
         return sparse_adjacency(edges, value, len(self.budget))
+
+    def product(self, matrix: Tensor, factor: Tensor) -> Tensor:
+        """Product of a matrix of these entries with (N, d)."""
+        if not self.symmetric:
+            return matrix @ factor
+        found: Tensor = _SymmetricProduct.apply(matrix, factor)
+        return found
 
     @cached_property
     def clean_matrix(self) -> Tensor:
@@ -94,16 +104,32 @@ class AdjacencyBounds:
         """
         if factor.known:
             centre, radius = (
-                matrix @ value
+                self.product(matrix, value)
                 for matrix, value in zip(
                     self._centre_radius, (factor.low, factor.low.abs()), strict=True
                 )
             )
             return Interval(centre - radius, centre + radius)
         lower, upper = self._ends
-        low = lower @ factor.low.clamp(min=0) + upper @ factor.low.clamp(max=0)
-        high = upper @ factor.high.clamp(min=0) + lower @ factor.high.clamp(max=0)
+        positive, negative = (
+            [end.clamp(**side) for end in factor] for side in ({"min": 0}, {"max": 0})
+        )
+        low = self.product(lower, positive[0]) + self.product(upper, negative[0])
+        high = self.product(upper, positive[1]) + self.product(lower, negative[1])
         return Interval(low, high)
+
+
+class _SymmetricProduct(torch.autograd.Function):
+    """``S M`` for a constant symmetric sparse S, whose backward pass needs no transpose of S."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, factor: Tensor) -> Tensor:
+        ctx.matrix = matrix
+        return matrix @ factor
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+        return None, ctx.matrix @ gradient
 
 
 def adjacency_bounds(

@@ -11,27 +11,27 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from graphcl.pot.adjacency import AdjacencyBounds, Interval
-from graphcl.pot.layers import Layer
+from graphcl.pot.layers import Layer, two_lines
 
 # Floats that a block of edges or rows may hold at once.
 BLOCK_FLOATS = 2**22
 
 
 def clean_products(
-    layers: Sequence[Layer], x: Tensor, adjacency: Tensor | None = None
+    layers: Sequence[Layer], x: Tensor, bounds: AdjacencyBounds | None = None
 ) -> list[Tensor]:
     """``H_{l-1} W_l`` of the unaugmented graph, (N, d_l) for every layer, the first is ``X W_1``.
 
     Args:
         layers: of the encoder.
         x: (N, F) features, dense or in CSR layout, of any floating dtype.
-        adjacency: sparse Â; without it only the first product is made.
+        bounds: of the adjacency; without them only the first product is made.
     """
     first = layers[0].weight
     products = [x.to(first.dtype) @ first]
-    if adjacency is not None:
+    if bounds is not None:
         for layer, following in pairwise(layers):
-            hidden = layer.activate(adjacency @ products[-1] + layer.bias)
+            hidden = layer.activate(bounds.product(bounds.clean_matrix, products[-1]) + layer.bias)
             products.append(hidden @ following.weight)
     return products
 
@@ -80,7 +80,9 @@ def node_intervals(
 def activate(interval: Interval, slope: Tensor) -> Interval:
     """Bounds of ``σ(t)`` for t in an interval; for a negative slope its minimum is at zero."""
     low, high = interval
-    ends = [torch.where(end < 0, slope * end, end) for end in interval]
+    ends = [two_lines(end, slope) for end in interval]
+    if bool((slope >= 0).all()):
+        return Interval(*ends)
     lower, upper = torch.minimum(*ends), torch.maximum(*ends)
     mixed = (low < 0) & (high > 0)
     return Interval(torch.where(mixed, lower.clamp(max=0), lower), upper)

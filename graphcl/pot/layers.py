@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -25,7 +26,12 @@ class Layer:
 
     def activate(self, value: Tensor) -> Tensor:
         """σ."""
-        return torch.where(value < 0, self.slope * value, value)
+        return two_lines(value, self.slope)
+
+
+def two_lines(value: Tensor, slope: Tensor) -> Tensor:
+    """``t`` for t >= 0 and ``slope t`` below, elementwise; one slope, or one per last dimension."""
+    return F.relu(value) - slope * F.relu(-value)
 
 
 def gcn_layers(encoder: nn.Module) -> list[Layer]:

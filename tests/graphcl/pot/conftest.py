@@ -66,7 +66,7 @@ class Problem:
 
     def intervals(self, sound: bool = True, columns: int = 0, **options: Any) -> list[Interval]:
         bounds = self.bounds()
-        products = clean_products(self.layers, self.x, bounds.clean_matrix)
+        products = clean_products(self.layers, self.x, bounds)
         first = masked_products(self.x, self.layers[0].weight, columns) if columns else None
         return node_intervals(self.layers, bounds, products, sound=sound, first=first, **options)
 

@@ -85,7 +85,7 @@ def test_views_leave_the_clean_intervals_and_bernoulli_views_the_budget(
 
 def test_intervals_are_points_without_a_budget(problem: Any) -> None:
     one = problem(1, budget=torch.zeros(20, dtype=torch.long))
-    products = clean_products(one.layers, one.x, one.bounds().clean_matrix)
+    products = clean_products(one.layers, one.x, one.bounds())
     first = one.bounds().clean_matrix @ products[0] + one.layers[0].bias
     for (low, high), wanted in zip(one.intervals(), (first, None), strict=True):
         torch.testing.assert_close(low, high, rtol=0, atol=1e-14)
