@@ -1,8 +1,8 @@
 """Provable training: budgets, bounds and scores of how well a node stands out in every view."""
 
-from graphcl.pot.adjacency import AdjacencyBounds, adjacency_bounds
+from graphcl.pot.adjacency import AdjacencyBounds, Interval, adjacency_bounds
 from graphcl.pot.budgets import edge_budgets
-from graphcl.pot.intervals import Interval, node_intervals
+from graphcl.pot.intervals import node_intervals
 from graphcl.pot.layers import Layer, gcn_layers
 from graphcl.pot.relaxation import Lines, activation_lines
 from graphcl.pot.scores import SCORES, contrast_weights, node_scores

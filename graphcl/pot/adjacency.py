@@ -128,7 +128,7 @@ class _SymmetricProduct(torch.autograd.Function):
         return matrix @ factor
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
         return None, ctx.matrix @ gradient
 
 

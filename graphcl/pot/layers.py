@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,12 +61,10 @@ def gcn_layers(encoder: nn.Module) -> list[Layer]:
     ]
 
 
-def _layer(conv: nn.Module, activation: nn.Module) -> Layer:
-    weight: Tensor = conv.lin.weight.t()  # type: ignore[union-attr, operator]
-    dtype = torch.promote_types(weight.dtype, torch.float32)
-    weight = weight.to(dtype)
-    bias = conv.bias
-    bias = weight.new_zeros(weight.shape[1]) if bias is None else bias.to(dtype)  # type: ignore
+def _layer(conv: Any, activation: nn.Module) -> Layer:
+    weight: Tensor = conv.lin.weight.t()
+    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    bias = weight.new_zeros(weight.shape[1]) if conv.bias is None else conv.bias.to(weight.dtype)
     return Layer(weight, bias, _slope(activation, weight))
 
 
