@@ -169,49 +169,39 @@ class POTRegularizer(nn.Module):
                 f"POT compares two views in two budgets, got {len(views)} and {len(budgets)}"
             )
         with torch.autocast(x.device.type, enabled=False):
-            return self._scores(encoder, x, edge_index, views, budgets, columns, rows)
-
-    def _scores(
-        self,
-        encoder: nn.Module,
-        x: Tensor,
-        edge_index: Tensor,
-        views: Sequence[DrawnView],
-        budgets: Sequence[Tensor],
-        columns: int,
-        rows: Tensor | None,
-    ) -> list[Tensor]:
-        layers = gcn_layers(encoder)
-        if self.score == "official":
-            layers = [Layer(one.weight, one.bias, one.slope.detach()) for one in layers]
-        dtype = layers[0].weight.dtype
-        bounds = self._bounds_of(edge_index, budgets, dtype)
-        products = clean_products(layers, x, None if self.sound else bounds[0])
-        first = masked_products(x, layers[0].weight, columns, block=self.block) if columns else None
-        # The official score needs all nodes' vectors, whichever rows are asked for.
-        needed = None if self.score == "official" else rows
-        intervals = self._intervals(layers, bounds, products, first, needed)
-        found = []
-        for which, (view, budget) in enumerate(zip(views, bounds, strict=True)):
-            if self.check:
-                check_view(edge_index, view.edge_index, budget.budget)
-            product = products[0]
-            if columns:
-                product = view.x.to(dtype) @ layers[0].weight
-            score = node_scores(
-                self.score,
-                layers,
-                budget,
-                intervals[which],
-                contrast_weights(views[1 - which].z.to(dtype), needed),
-                view=view.edge_index,
-                product=product,
-                first=first,
-                rows=needed,
-                block=self.block,
+            layers = gcn_layers(encoder)
+            if self.score == "official":
+                layers = [Layer(one.weight, one.bias, one.slope.detach()) for one in layers]
+            dtype = layers[0].weight.dtype
+            bounds = self._bounds_of(edge_index, budgets, dtype)
+            products = clean_products(layers, x, None if self.sound else bounds[0])
+            first = (
+                masked_products(x, layers[0].weight, columns, block=self.block) if columns else None
             )
-            found.append(score if needed is rows else score[rows])
-        return found
+            # The official score needs all nodes' vectors, whichever rows are asked for.
+            needed = None if self.score == "official" else rows
+            intervals = self._intervals(layers, bounds, products, first, needed)
+            found = []
+            for which, (view, budget) in enumerate(zip(views, bounds, strict=True)):
+                if self.check:
+                    check_view(edge_index, view.edge_index, budget.budget)
+                product = products[0]
+                if columns:
+                    product = view.x.to(dtype) @ layers[0].weight
+                score = node_scores(
+                    self.score,
+                    layers,
+                    budget,
+                    intervals[which],
+                    contrast_weights(views[1 - which].z.to(dtype), needed),
+                    view=view.edge_index,
+                    product=product,
+                    first=first,
+                    rows=needed,
+                    block=self.block,
+                )
+                found.append(score if needed is rows else score[rows])
+            return found
 
     def after_step(self, step: int, total: int = 0) -> None:
         """Count the epochs of the warm-up and between refreshes."""

@@ -18,9 +18,10 @@ def edge_budgets(
     Without ``delta`` it is the number that dropping loses on average, rounded:
     ``min(max(d_i - 1, 0), round(sum of p over the edges into i))``, which is ``p d_i`` for one
     rate. That is a mean, not a bound: when each edge is dropped by a coin, a node loses more with a
-    probability of 0.16 to 0.42 (degrees 1 to 30 at p = 0.4). With ``delta`` it is the number that coins exceed with probability at most
-    ``delta`` a node. Rates that differ within a node are replaced by their mean, which only widens
-    the tail (Hoeffding, 1956), and the budget is then at least the expected number.
+    probability of 0.16 to 0.42 (degrees 1 to 30 at p = 0.4). With ``delta`` it is the number that
+    coins exceed with probability at most ``delta`` a node. Rates that differ within a node are
+    replaced by their mean, which only widens the tail (Hoeffding, 1956), and the budget is then at
+    least the expected number.
 
     Args:
         edge_index: (2, E) edges, both directions of each; self loops do not count.
