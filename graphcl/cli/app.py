@@ -33,6 +33,15 @@ Root = Annotated[
 ]
 
 
+class Score(str, Enum):
+    """Scores of provable training."""
+
+    none = "none"
+    pairwise = "pairwise"
+    certified = "certified"
+    official = "official"
+
+
 class Task(str, Enum):
     """What ``graphcl evaluate`` measures."""
 
@@ -119,6 +128,13 @@ def train(
     method: Annotated[str, typer.Option(help="Name, see: graphcl methods.")],
     out: Annotated[Path, typer.Option(help="Run directory; the same command continues it.")],
     root: Root = None,
+    pot: Annotated[
+        Score,
+        typer.Option(
+            help="Provable training on top of a GRACE-like method; its settings are kappa, "
+            "pot_warmup, pot_batch, ..."
+        ),
+    ] = Score.none,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of runs, seeds 0, 1, ...")] = 1,
     protocol: Annotated[
@@ -171,6 +187,7 @@ def train(
         seeds=range(seeds),
         protocol=protocol,
         overrides=overrides,
+        pot=pot.value,
         classifier=probe,
         held_out_links=hold_out_links,
         selection=selection,  # type: ignore[arg-type]
@@ -217,6 +234,8 @@ def plot(
     seed: Annotated[int | None, typer.Option(help="Which seed; default the first.")] = None,
 ) -> None:
     """Draw loss curves, a 2-d projection and similarity histograms as PNG files.
+
+    Of a run with POT also the nodes' compactness before and after training.
 
     Example: graphcl plot --run runs/digits
     """

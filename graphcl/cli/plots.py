@@ -26,6 +26,8 @@ _PAIRS = 50_000
 def plot_run(run: str | os.PathLike[str], *, seed: int | None = None) -> list[Path]:
     """Draw ``loss.png``, ``projection.png`` and ``similarity.png`` into a run directory.
 
+    A run with POT also gets ``compactness.png``.
+
     Args:
         run: a finished run directory.
         seed: whose embeddings to draw; default the first seed's.
@@ -43,11 +45,15 @@ def plot_run(run: str | os.PathLike[str], *, seed: int | None = None) -> list[Pa
     with np.load(folder / f"seed-{seed}" / "embeddings.npz") as arrays:
         embeddings, labels = arrays["embeddings"], arrays.get("labels")
     name = f"{metrics['method']} on {metrics['dataset']}"
-    return [
+    drawn = [
         _save(_losses(folder / "curves.csv", name), folder / "loss.png"),
         _save(_projection(embeddings, labels, name), folder / "projection.png"),
         _save(_similarities(embeddings, labels, name), folder / "similarity.png"),
     ]
+    compactness = folder / f"seed-{seed}" / "compactness.npz"
+    if compactness.exists():
+        drawn.append(_save(_compactness(compactness, name), folder / "compactness.png"))
+    return drawn
 
 
 def _losses(path: Path, name: str) -> Figure:
@@ -101,6 +107,24 @@ def _similarities(embeddings: Any, labels: Any, name: str) -> Figure:
             axes.hist(cosine[part], edges, density=True, alpha=0.6, label=text)
         axes.legend()
     axes.set(xlabel="cosine similarity", ylabel="density", title=f"{name}: random pairs")
+    return figure
+
+
+def _compactness(path: Path, name: str) -> Figure:
+    """Nodes by their worst match over sampled views, and by what is certified of all views."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4))
+    with np.load(path) as arrays:
+        for axis, kind, text in (
+            (axes[0], "sampled", "smallest over sampled views"),
+            (axes[1], "certified", "certified lower bound"),
+        ):
+            for when in ("before", "after"):
+                values = arrays[f"{kind}_{when}"]
+                label = f"{when} training, {100 * (values > 0).mean():.1f} % above 0"
+                axis.hist(values, 60, density=True, alpha=0.6, label=label)
+            axis.axvline(0, color="black", linewidth=0.8)
+            axis.set(xlabel=text, ylabel="density", title=f"{name}: node compactness")
+            axis.legend(fontsize="small")
     return figure
 
 

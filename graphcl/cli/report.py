@@ -13,6 +13,9 @@ def show_metrics(console: Console, metrics: Mapping[str, Any]) -> None:
     """Print the content of a ``metrics.json``."""
     seeds = metrics["seeds"]
     title = f"{metrics['method']} on {metrics['dataset']}"
+    pot = metrics.get("pot")
+    if pot:
+        title = f"{metrics['method']} with POT ({pot['score']}) on {metrics['dataset']}"
     if metrics.get("protocol"):
         title += f", protocol {metrics['protocol']}"
     caption = (
@@ -22,6 +25,12 @@ def show_metrics(console: Console, metrics: Mapping[str, Any]) -> None:
     for name, values in metrics["metrics"].items():
         table.add_row(name, f"{100 * values['mean']:.2f} %", f"{100 * values['std']:.2f}")
     console.print(table)
+    if pot and "certified_positive" in pot:
+        console.print(
+            f"certified compactness: mean {pot['certified_mean']['mean']:.4f}, above zero for "
+            f"{100 * pot['certified_positive']['mean']:.1f} % of the nodes; sampled mean "
+            f"{pot['sampled_mean']['mean']:.4f}"
+        )
     if "train" in metrics.get("seconds", {}):
         seconds = metrics["seconds"]
         before = f"preparation {seconds['prepare']:.1f} s, " if "prepare" in seconds else ""

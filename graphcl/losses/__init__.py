@@ -5,7 +5,17 @@ from graphcl.losses.deca import DeCA
 from graphcl.losses.infomax import discriminator_loss
 from graphcl.losses.infonce import InfoNCE
 from graphcl.losses.pamc import PamC
+from graphcl.losses.pot import POTRegularizer
 from graphcl.losses.progcl import ProGCLLoss
 from graphcl.losses.resc import ReSC
 
-__all__ = ["BootstrapLoss", "DeCA", "InfoNCE", "PamC", "ProGCLLoss", "ReSC", "discriminator_loss"]
+__all__ = [
+    "BootstrapLoss",
+    "DeCA",
+    "InfoNCE",
+    "POTRegularizer",
+    "PamC",
+    "ProGCLLoss",
+    "ReSC",
+    "discriminator_loss",
+]

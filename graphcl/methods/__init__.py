@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from graphcl.methods.method import GraphMethod
     from graphcl.methods.multiplex import MultiplexGCooL
     from graphcl.methods.pamcgc import PamCGC
+    from graphcl.methods.pot import POT
     from graphcl.methods.progcl import ProGCL
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "DGI",
     "GCA",
     "GRACE",
+    "POT",
     "GCooL",
     "GraphMethod",
     "MultiplexGCooL",
@@ -37,6 +39,7 @@ _HOMES = {
     "GRACE": "graphcl.methods.grace",
     "GraphMethod": "graphcl.methods.method",
     "MultiplexGCooL": "graphcl.methods.multiplex",
+    "POT": "graphcl.methods.pot",
     "PamCGC": "graphcl.methods.pamcgc",
     "ProGCL": "graphcl.methods.progcl",
 }

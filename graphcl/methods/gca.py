@@ -9,8 +9,6 @@ from torch import Tensor
 from graphcl.methods.grace import GRACE
 from graphcl.views.adaptive import edge_drop_probabilities, feature_mask_probabilities
 from graphcl.views.centrality import centrality
-from graphcl.views.edges import drop_edges
-from graphcl.views.features import mask_features
 
 
 class GCA(GRACE):
@@ -43,11 +41,13 @@ class GCA(GRACE):
         self._graph: tuple[Tensor, Tensor] | None = None
         self._probabilities: list[tuple[Tensor, Tensor]] = []
 
-    def view(self, x: Tensor, edge_index: Tensor, which: int) -> tuple[Tensor, Tensor]:
-        """Draw view ``which`` with the probabilities of this graph."""
-        edge, feature = self.probabilities(x, edge_index)[which]
-        edges = drop_edges(edge_index, edge, undirected=self.undirected_views)
-        return mask_features(x, feature), edges
+    def edge_rate(self, x: Tensor, edge_index: Tensor, which: int) -> float | Tensor:
+        """Drop probabilities (E,) of view ``which`` on this graph."""
+        return self.probabilities(x, edge_index)[which][0]
+
+    def mask_rate(self, x: Tensor, edge_index: Tensor, which: int) -> float | Tensor:
+        """Mask probabilities (F,) of view ``which`` on this graph."""
+        return self.probabilities(x, edge_index)[which][1]
 
     def probabilities(self, x: Tensor, edge_index: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Drop probabilities (E,) and mask probabilities (F,) of both views.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from graphcl.encoders.message_passing import grace_channels
 from graphcl.losses.infonce import InfoNCE
 from graphcl.methods.method import GraphMethod
 from graphcl.methods.rates import view_rates
+from graphcl.pot.budgets import edge_budgets
+from graphcl.views.budgeted import drop_edges_within
 from graphcl.views.edges import drop_edges
 from graphcl.views.features import mask_features
 
@@ -35,6 +37,10 @@ class GRACE(GraphMethod):
         drop_edge: share of edges dropped in each of the two views.
         mask_feature: share of feature columns masked in each of the two views.
         undirected_views: drop both directions of an edge together; the papers drop each alone.
+        edge_budget: take no more than a budget of edges from a node, both directions together:
+            ``"mean"`` for as many as the rate loses on average, or the probability in (0, 1) that
+            coins would exceed it; see :func:`~graphcl.pot.edge_budgets`. None sets no budget.
+        column_budget: mask at most so many feature columns in a view. None sets no budget.
         loss: replaces the default :class:`~graphcl.losses.InfoNCE`, any (z1, z2) -> scalar.
 
     Example:
@@ -60,6 +66,8 @@ class GRACE(GraphMethod):
         drop_edge: Sequence[float] = (0.2, 0.4),
         mask_feature: Sequence[float] = (0.3, 0.4),
         undirected_views: bool = False,
+        edge_budget: str | float | None = None,
+        column_budget: int | None = None,
         loss: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -79,11 +87,43 @@ class GRACE(GraphMethod):
         self.head = ProjectionHead(hidden, projection or hidden)
         self.loss = InfoNCE(tau=tau) if loss is None else loss
         self.undirected_views = undirected_views
+        self.edge_budget = _edge_budget(edge_budget)
+        self.column_budget = _column_budget(column_budget)
+        self._budgeted: Tensor | None = None
+        self._budgets: list[Tensor] = []
 
     def view(self, x: Tensor, edge_index: Tensor, which: int) -> tuple[Tensor, Tensor]:
         """Draw view ``which`` (0 or 1): masked features and kept edges."""
-        edges = drop_edges(edge_index, self.drop_edge[which], undirected=self.undirected_views)
-        return mask_features(x, self.mask_feature[which]), edges
+        edges = self.keep_edges(x, edge_index, which)
+        mask = self.mask_rate(x, edge_index, which)
+        return mask_features(x, mask, at_most=self.column_budget), edges
+
+    def edge_rate(self, x: Tensor, edge_index: Tensor, which: int) -> float | Tensor:
+        """Drop probability in view ``which``, one for all edges or (E,)."""
+        return self.drop_edge[which]
+
+    def mask_rate(self, x: Tensor, edge_index: Tensor, which: int) -> float | Tensor:
+        """Mask probability in view ``which``, one for all columns or (F,)."""
+        return self.mask_feature[which]
+
+    def keep_edges(self, x: Tensor, edge_index: Tensor, which: int) -> Tensor:
+        """Draw the edges (2, E') of view ``which``, within the budget if there is one."""
+        rate = self.edge_rate(x, edge_index, which)
+        if self.edge_budget is None:
+            return drop_edges(edge_index, rate, undirected=self.undirected_views)
+        return drop_edges_within(edge_index, rate, self.budgets(x, edge_index)[which])
+
+    def budgets(self, x: Tensor, edge_index: Tensor) -> list[Tensor]:
+        """Edges (N,) that a node may lose in each view; the mean where no budget is set.
+
+        Computed once for a graph and kept while the same tensor is passed.
+        """
+        if self._budgeted is not edge_index:
+            delta = None if isinstance(self.edge_budget, str) else self.edge_budget
+            rates = [self.edge_rate(x, edge_index, which) for which in (0, 1)]
+            self._budgets = [edge_budgets(edge_index, p, x.shape[0], delta=delta) for p in rates]
+            self._budgeted = edge_index
+        return self._budgets
 
     def encode(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.encode`."""
@@ -105,3 +145,16 @@ class GRACE(GraphMethod):
                 h1, h2 = h1.to(basis.dtype) @ basis, h2.to(basis.dtype) @ basis
         loss: Tensor = self.loss(h1, h2)
         return loss
+
+
+def _edge_budget(value: Any) -> str | float | None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is None or value == "mean" or (number and 0 < value < 1):
+        return value
+    raise ValueError(f"edge_budget must be None, 'mean' or a probability in (0, 1), got {value!r}")
+
+
+def _column_budget(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise ValueError(f"column_budget must be None or an integer >= 0, got {value!r}")

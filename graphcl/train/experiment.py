@@ -36,6 +36,7 @@ from graphcl.train.clustering import (
 from graphcl.train.environment import environment
 from graphcl.train.files import read_json, replacing, write_csv, write_json, write_npz
 from graphcl.train.fitting import fit
+from graphcl.train.provable import node_compactness, write_compactness
 from graphcl.train.recipes import Settings, method_class, settings_for
 from graphcl.views.features import compact_features
 
@@ -52,6 +53,7 @@ def run_experiment(
     seeds: Sequence[int] = (0,),
     protocol: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    pot: str = "none",
     classifier: str = "logistic",
     held_out_links: float = 0.0,
     selection: Selection = "last",
@@ -78,6 +80,7 @@ def run_experiment(
         seeds: one run each.
         protocol: of :func:`~graphcl.probes.make_split`; default the dataset's first.
         overrides: settings on top of the recipe.
+        pot: score of provable training, ``pairwise``, ``certified`` or ``official``, or ``none``.
         classifier: of :func:`~graphcl.probes.linear_probe`.
         held_out_links: share of edges kept from training as test links (half as many again as
             validation links), for an honest link probe; 0 trains on the whole graph.
@@ -99,7 +102,7 @@ def run_experiment(
     clusters = issubclass(method_class(method), ClusteringMethod)
     if clusters and info.classes:
         overrides = {"clusters": info.classes, **(overrides or {})}
-    settings = settings_for(method, dataset, overrides)
+    settings = settings_for(method, dataset, overrides, pot=pot)
     if protocol is None:
         protocol = PROTOCOL if clusters else info.protocols[0] if info.protocols else None
     if not seeds or len(set(seeds)) != len(seeds):
@@ -190,6 +193,7 @@ def _one_seed(
     torch.manual_seed(seed)
     method = settings.build(graph.num_node_features)
     trace = _trace(method, graph, config, seed)
+    before = node_compactness(method, graph, seed)
     trained = fit(
         method, graph, settings.training, seed=seed, folder=folder, selector=trace, **options
     )
@@ -228,6 +232,9 @@ def _one_seed(
     if data.y is not None:
         arrays["labels"] = data.y.numpy()
     write_npz(folder / "embeddings.npz", arrays)
+    after = node_compactness(method, graph, seed)
+    if after:
+        result["compactness"] = write_compactness(folder / "compactness.npz", before, after)
     write_json(done, result)
     return result
 
@@ -307,9 +314,12 @@ def _summary(
         name: mean(result["seconds"][name] for result in results) for name in results[0]["seconds"]
     }
     oracle = {"oracle": ORACLE} if config.get("oracle") else {}
+    found = [result["compactness"] for result in results if "compactness" in result]
+    compactness = {name: spread([one[name] for one in found]) for name in found[0]} if found else {}
     return {
         "dataset": config["dataset"],
         "method": config["method"],
+        **({"pot": {**config["pot"], **compactness}} if "pot" in config else {}),
         "protocol": config["protocol"],
         **oracle,
         "seeds": config["seeds"],

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module, resources
 from typing import TYPE_CHECKING, Any, Literal
 
+from graphcl.train.provable import check_host, pot_keys, pot_recipe, provable
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:  # pragma: no cover - the tested version is 3.11
@@ -84,11 +86,15 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class Settings:
-    """A method's name, its constructor's arguments and its training options."""
+    """A method's name, its constructor's arguments and its training options.
+
+    With ``pot``, the arguments of :class:`~graphcl.losses.POTRegularizer`, it is trained provably.
+    """
 
     method: str
     model: dict[str, Any] = field(default_factory=dict)
     training: TrainingOptions = field(default_factory=TrainingOptions)
+    pot: dict[str, Any] | None = None
 
     def build(self, in_channels: int) -> GraphMethod:
         """A fresh module; weights come from torch's global generator.
@@ -98,6 +104,8 @@ class Settings:
         """
         try:
             module: GraphMethod = method_class(self.method)(in_channels, **self.model)
+            if self.pot is not None:
+                module = provable(module, self.pot)
         except TypeError as error:
             raise ValueError(
                 f"{self.method} does not take these settings: {self.model} ({error})"
@@ -106,7 +114,10 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for ``config.json``."""
-        return {"method": self.method, "model": dict(self.model), "training": asdict(self.training)}
+        plain: dict[str, Any] = {"method": self.method, "model": dict(self.model)}
+        plain["training"] = asdict(self.training)
+        # Runs without POT look as they did before there was any.
+        return plain if self.pot is None else {**plain, "pot": dict(self.pot)}
 
 
 def method_names() -> list[str]:
@@ -133,23 +144,40 @@ def recipe(method: str) -> dict[str, dict[str, Any]]:
     return tomllib.loads(text)
 
 
-def settings_for(method: str, dataset: str, overrides: Mapping[str, Any] | None = None) -> Settings:
+def settings_for(
+    method: str,
+    dataset: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    pot: str = "none",
+) -> Settings:
     """The recipe of a method for a dataset, with overrides on top.
+
+    With ``pot`` the settings that POT's release ships for this host come between the two.
 
     Args:
         method: one of :func:`method_names`.
         dataset: a name of :func:`graphcl.data.load_dataset`; without a section of its own the
             method's default serves.
-        overrides: values by key, of the method's constructor or of :class:`TrainingOptions`.
+        overrides: values by key, of the method's constructor or of :class:`TrainingOptions`, and
+            with ``pot`` those of :func:`~graphcl.train.provable.pot_keys`.
+        pot: ``none``, or a score of :mod:`graphcl.pot`.
 
     Raises:
-        ValueError: unknown method or key, or a value the options refuse.
+        ValueError: unknown method or key, a value the options refuse, or a method that POT cannot
+            be added to.
     """
     name = method.lower()
     sections = recipe(name)
     values = {**sections["default"], **sections.get(dataset.lower(), {})}
     training_keys = [f.name for f in fields(TrainingOptions)]
     known = _model_keys(method_class(name)) + training_keys
+    regularizer_keys: dict[str, str] = {}
+    if pot != "none":
+        check_host(name, method_class(name), pot)
+        values |= pot_recipe(name, dataset)
+        regularizer_keys = pot_keys()
+        known += regularizer_keys
     for key, value in (overrides or {}).items():
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
@@ -160,8 +188,11 @@ def settings_for(method: str, dataset: str, overrides: Mapping[str, Any] | None 
     if "warmup" not in (overrides or {}) and values.get("warmup", 0) >= values["epochs"]:
         values["warmup"] = values["epochs"] // 10
     training = TrainingOptions(**{k: v for k, v in values.items() if k in training_keys})
+    regularizer = {own: values.pop(k) for k, own in regularizer_keys.items() if k in values}
     model = {k: v for k, v in values.items() if k not in training_keys}
-    return Settings(name, model, training)
+    if pot == "none":
+        return Settings(name, model, training)
+    return Settings(name, model, training, {"score": pot, **regularizer})
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Graph views: edge dropping, feature masking, node centralities and GCA's adaptive rates."""
 
 from graphcl.views.adaptive import edge_drop_probabilities, feature_mask_probabilities
+from graphcl.views.budgeted import drop_edges_within
 from graphcl.views.centrality import (
     centrality,
     degree_centrality,
@@ -15,6 +16,7 @@ __all__ = [
     "centrality",
     "degree_centrality",
     "drop_edges",
+    "drop_edges_within",
     "edge_drop_probabilities",
     "edge_mask",
     "eigenvector_centrality",

@@ -9,7 +9,11 @@ from graphcl.views.coins import flip_coins
 
 
 def mask_features(
-    x: Tensor, p: float | Tensor, *, generator: torch.Generator | None = None
+    x: Tensor,
+    p: float | Tensor,
+    *,
+    at_most: int | None = None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Set each feature column to zero with probability ``p``, the same columns for all nodes.
 
@@ -18,6 +22,7 @@ def mask_features(
     Args:
         x: Node features (N, F), dense or in CSR layout; left as they are.
         p: Masking probability, or one per column (F,).
+        at_most: Largest number of columns to mask; of more, so many are picked at random.
         generator: Source of randomness; torch's global one if None.
 
     Returns:
@@ -35,6 +40,11 @@ def mask_features(
     if x.dim() != 2:
         raise ValueError(f"x has shape {tuple(x.shape)}: give (N, F)")
     masked = flip_coins(p, x.size(1), device=x.device, generator=generator)
+    if at_most is not None and int(masked.sum()) > at_most:
+        chosen = masked.nonzero().flatten()
+        source = x.device if generator is None else generator.device
+        order = torch.randperm(len(chosen), device=source, generator=generator).to(x.device)
+        masked[chosen[order[at_most:]]] = False
     if x.layout != torch.sparse_csr:
         return x.masked_fill(masked, 0)
     values = x.values().masked_fill(masked[x.col_indices()], 0)

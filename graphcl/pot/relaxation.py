@@ -1,0 +1,46 @@
+"""Lines below and above an activation on an interval, as in CROWN (Zhang et al., 2018)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from graphcl.pot.adjacency import Interval
+
+# Makes the slope 1 where both ends are zero; smaller than any rounding error elsewhere.
+_TINY = 1e-30
+
+
+class Lines(NamedTuple):
+    """``slope t + lower <= σ(t) <= slope t + upper`` on an interval; both share the slope."""
+
+    slope: Tensor
+    lower: Tensor
+    upper: Tensor
+
+
+def activation_lines(interval: Interval, slope: Tensor) -> Lines:
+    """Lines of ``σ(t) = t`` (t >= 0), ``slope t`` (t < 0) on every interval.
+
+    Where the interval has zero inside, one line is the chord and the other its parallel through the
+    origin: the chord is above for ``slope <= 1`` (σ is convex) and below for ``slope > 1``.
+    Elsewhere both are σ itself. Any slope is allowed, negative ones too.
+
+    Args:
+        interval: of t.
+        slope: of σ below zero, broadcast against the interval.
+
+    Example:
+        >>> interval = Interval(torch.tensor(-1.0), torch.tensor(3.0))
+        >>> lines = activation_lines(interval, torch.tensor(0.0))
+        >>> [round(float(x), 2) for x in lines]
+        [0.75, 0.0, 0.75]
+    """
+    # The chord's slope is the mean of 1 and ``slope`` by the parts above and below zero; without
+    # one of the parts it is σ's own. Branch-free, because ``where`` is the slowest step on a CPU.
+    above, below = F.relu(interval.high) + _TINY, F.relu(-interval.low)
+    tilt = (above + slope * below) / (above + below)
+    offset = (1 - tilt) * F.relu(interval.high)
+    return Lines(tilt, offset.clamp(max=0), offset.clamp(min=0))
