@@ -22,12 +22,19 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import NormalizeFeatures
 
 from graphcl.data import dataset_info, load_dataset
-from graphcl.probes import LinkResult, hold_out_links, linear_probe, link_probe, make_split
+from graphcl.probes import (
+    LinkResult,
+    hold_out_links,
+    linear_probe,
+    link_probe,
+    make_split,
+    official_links,
+)
 from graphcl.train.environment import environment
 from graphcl.train.files import read_json, replacing, write_csv, write_json, write_npz
 from graphcl.train.fitting import fit
 from graphcl.train.recipes import Settings, settings_for
-from graphcl.views.features import compact_features
+from graphcl.views.features import compact_features, identity_features
 
 CLASSIFICATION = ("accuracy", "micro_f1", "macro_f1")
 CLASSIFIERS = ("logistic", "adam")
@@ -65,7 +72,8 @@ def run_experiment(
         overrides: settings on top of the recipe.
         classifier: of :func:`~graphcl.probes.linear_probe`.
         held_out_links: share of edges kept from training as test links (half as many again as
-            validation links), for an honest link probe; 0 trains on the whole graph.
+            validation links), for an honest link probe; 0 trains on the whole graph. A graph of
+            OGB is always tested on its official links.
         device: see :func:`~graphcl.train.fit`.
         precision: see :func:`~graphcl.train.fit`.
         progress: show progress bars.
@@ -92,6 +100,9 @@ def run_experiment(
         "seeds": list(seeds),
     }
     data = load_dataset(dataset, root)
+    bare = data.x is None and info.task == "links"
+    if bare:
+        data.x = identity_features(int(data.num_nodes or 0))
     if data.x is None:
         raise ValueError(f"dataset {info.name!r} has no node features; choose one that has")
     # Mistakes in what comes after training are told before it.
@@ -100,7 +111,7 @@ def run_experiment(
     if protocol is not None:
         make_split(data, protocol, seed=seeds[0])
     _claim(folder, config)
-    if settings.training.normalize_features:
+    if settings.training.normalize_features and not bare:
         data = NormalizeFeatures()(data)
     data.x = compact_features(data.x)
     results = [
@@ -126,7 +137,13 @@ def run_experiment(
 
 
 def training_graph(data: Data, config: Mapping[str, Any], seed: int) -> tuple[Data, Any]:
-    """The graph a seed trains on, and its held-out links (``None`` without any)."""
+    """The graph a seed trains on, and its held-out links (``None`` without any).
+
+    OGB's graphs consist of training edges alone and come with the links to test.
+    """
+    official = official_links(data)
+    if official is not None:
+        return data, official
     share = config["held_out_links"]
     if not share:
         return data, None
@@ -192,6 +209,7 @@ def link_values(found: LinkResult) -> dict[str, float]:
         "link_auc": found.auc,
         "link_average_precision": found.average_precision,
         **{f"link_hits@{k}": value for k, value in found.hits.items()},
+        **({} if found.mrr is None else {"link_mrr": found.mrr}),
     }
 
 
