@@ -59,7 +59,8 @@ def datasets(root: Root = None) -> None:
 
     Example: kge datasets --root data
     """
-    from kge.dataset_folders import SPLITS, dataset_folders
+    from kge.dataset_folders import SPLITS, data_root, dataset_folders, downloads_root
+    from kge.ogb_dataset import OGB_COUNTS, find_ogb_folder
 
     table = Table(Column("name", no_wrap=True), *SPLITS, "entity texts", "folder")
     for name, folder in dataset_folders(root).items():
@@ -70,6 +71,10 @@ def datasets(root: Root = None) -> None:
             "yes" if (folder / "entities.tsv").is_file() else "no",
             escape(str(folder)),
         )
+    for name, known in OGB_COUNTS.items():
+        place = find_ogb_folder(name, [data_root(root), downloads_root()])
+        sizes = (str(known.train), str(known.valid), str(known.test))
+        table.add_row(name, *sizes, "no", escape(str(place or "downloaded when asked for")))
     console.print(table)
 
 
@@ -154,11 +159,16 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Option(help="Run directory.")],
     protocol: Annotated[
-        Ranking, typer.Option(help="Against all entities, or (ogb) against random ones.")
+        Ranking, typer.Option(help="Against all entities, or (ogb) against OGB's or random ones.")
     ] = Ranking.filtered,
     candidates: Annotated[
-        int, typer.Option(min=1, help="For ogb: entities per triple and side.")
-    ] = 500,
+        int | None,
+        typer.Option(
+            min=1,
+            help="For ogb: draw so many entities per triple and side.",
+            show_default="OGB's own, or 500",
+        ),
+    ] = None,
     root: Root = None,
     device: Device = "auto",
     progress: Progress = True,
