@@ -9,7 +9,8 @@ from pathlib import Path
 import pykeen.datasets  # noqa: F401
 
 from kge.dataset_folders import data_root, dataset_folders, find_folder
-from kge.ogb_dataset import OGBDataset, is_ogb
+from kge.ogb_counts import is_ogb
+from kge.ogb_dataset import OGBDataset
 from kge.split_report import SplitReport
 from kge.triple_files import MalformedFile
 from kge.union_dataset import UnionDataset, Unseen

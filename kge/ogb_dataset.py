@@ -7,7 +7,7 @@ import gzip
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pykeen.triples import CoreTriplesFactory
@@ -22,6 +22,7 @@ from graphcl.ranking.ogb_files import (
     read_ogb_split,
 )
 from kge.dataset_folders import SPLITS, data_root, downloads_root
+from kge.ogb_counts import OGB_COUNTS, Counts, is_ogb
 from kge.split_report import SplitReport
 from kge.union_dataset import UnionDataset, Unseen
 
@@ -29,28 +30,6 @@ if TYPE_CHECKING:
     from kge.structure import Side
 
 _PART: dict[str, str] = {"validation": "valid", "test": "test"}
-
-
-class Counts(NamedTuple):
-    """Published counts of a graph."""
-
-    entities: int
-    relations: int
-    train: int
-    valid: int
-    test: int
-
-
-OGB_COUNTS = {
-    "ogbl-biokg": Counts(93_773, 51, 4_762_678, 162_886, 162_870),
-    "ogbl-wikikg2": Counts(2_500_604, 535, 16_109_182, 429_456, 598_543),
-}
-"""Graphs of OGB (Hu et al., 2020, arXiv 2005.00687) by name."""
-
-
-def is_ogb(name: str | Path) -> bool:
-    """Whether a graph goes by the name of one of OGB's."""
-    return isinstance(name, str) and name.lower() in OGB_COUNTS
 
 
 class NumberLabels(Mapping[str, int]):

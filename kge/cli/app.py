@@ -59,8 +59,8 @@ def datasets(root: Root = None) -> None:
 
     Example: kge datasets --root data
     """
-    from kge.dataset_folders import SPLITS, data_root, dataset_folders, downloads_root
-    from kge.ogb_dataset import OGB_COUNTS, find_ogb_folder
+    from kge.dataset_folders import SPLITS, dataset_folders
+    from kge.ogb_counts import OGB_COUNTS
 
     table = Table(Column("name", no_wrap=True), *SPLITS, "entity texts", "folder")
     for name, folder in dataset_folders(root).items():
@@ -72,9 +72,8 @@ def datasets(root: Root = None) -> None:
             escape(str(folder)),
         )
     for name, known in OGB_COUNTS.items():
-        place = find_ogb_folder(name, [data_root(root), downloads_root()])
-        sizes = (str(known.train), str(known.valid), str(known.test))
-        table.add_row(name, *sizes, "no", escape(str(place or "downloaded when asked for")))
+        place = f"{name.replace('-', '_')} of OGB, downloaded when asked for"
+        table.add_row(name, str(known.train), str(known.valid), str(known.test), "no", place)
     console.print(table)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from kge.datasets import UnionDataset, dataset_folders, find_folder, load_dataset
 from kge.experiment.choices import close_to
-from kge.ogb_dataset import is_ogb
+from kge.ogb_counts import is_ogb
 
 
 def open_graph(

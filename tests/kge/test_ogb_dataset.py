@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from graphcl.ranking.ogb_files import import_ogb, quiet_ogb
-from kge import ogb_dataset
+from kge import ogb_counts, ogb_dataset
 from kge.datasets import OGBDataset, UnionDataset, load_dataset
 from kge.experiment.figures import ogb_figures
 from kge.experiment.fitting import load_model
 from kge.experiment.run_directory import finished_run
 from kge.experiment.running import evaluate_run, run_experiment, settings_of_run
-from kge.ogb_dataset import Counts, NumberLabels
+from kge.ogb_counts import Counts
+from kge.ogb_dataset import NumberLabels
 
 KINDS = {"disease": 9, "drug": 7, "protein": 12}
 PARTS = {"train": 60, "valid": 11, "test": 14}
@@ -63,7 +64,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Both graphs as ogb's DatasetSaver writes them, where ogb's loaders keep them."""
     counts = Counts(28, 4, *PARTS.values())
     for name in ("ogbl-biokg", "ogbl-wikikg2"):
-        monkeypatch.setitem(ogb_dataset.OGB_COUNTS, name, counts)
+        monkeypatch.setitem(ogb_counts.OGB_COUNTS, name, counts)
         hetero = name == "ogbl-biokg"
         split = biokg() if hetero else wikikg()
         train = split["train"]
@@ -200,7 +201,7 @@ def test_what_is_not_ogbs_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch
         load_dataset("ogbl-biokg", root, unseen="drop")
     with pytest.raises(ValueError, match="no graph 'nations'"):
         OGBDataset("nations")
-    monkeypatch.setitem(ogb_dataset.OGB_COUNTS, "ogbl-biokg", Counts(28, 4, 61, 11, 14))
+    monkeypatch.setitem(ogb_counts.OGB_COUNTS, "ogbl-biokg", Counts(28, 4, 61, 11, 14))
     with pytest.raises(ValueError, match=r"train=60, .* instead of .*train=61"):
         load_dataset("ogbl-biokg", root)
     assert not isinstance(load_dataset("nations"), OGBDataset)

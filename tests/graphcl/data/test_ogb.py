@@ -253,3 +253,19 @@ def test_training_uses_the_official_links_and_split(
     links = official_links(load_dataset("ogbl-ddi", root))
     assert links is not None
     assert found["metrics"]["link_auc"]["mean"] == link_probe(embeddings, links).auc
+
+
+@pytest.mark.real_data
+def test_the_real_split_of_ddi(data_root: Path) -> None:
+    data = load_dataset("ogbl-ddi", data_root)
+    links = official_links(data)
+    assert links is not None
+    assert links.metric == ogb_facts("ogbl-ddi")["eval metric"]
+    sizes = [getattr(links, name).shape[1] for name in ("train", "validation", "test")]
+    assert sizes == [1067911, 133489, 133489]
+    assert links.validation_negatives.shape[1] == 101882
+    assert links.test_negatives.shape[1] == 95599
+    graph = Neighbourhoods(data.edge_index, links.num_nodes)
+    assert graph.has(links.train).all()
+    for part in ("validation", "test", "validation_negatives", "test_negatives"):
+        assert not graph.has(getattr(links, part)).any()
