@@ -20,6 +20,11 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(root or os.environ.get("GRAPHCL_DATA") or _HOME).expanduser()
 
 
+def downloads_root() -> Path:
+    """Folder of downloaded graphs, in ``GRAPHCL_CACHE`` or ``~/.cache/graphcl-kge``."""
+    return Path(os.environ.get("GRAPHCL_CACHE") or _HOME).expanduser() / "raw"
+
+
 def dataset_folders(root: str | Path | None = None) -> dict[str, Path]:
     """Folders that hold a ``train.txt``, by name in lower case.
 

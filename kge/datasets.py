@@ -9,12 +9,15 @@ from pathlib import Path
 import pykeen.datasets  # noqa: F401
 
 from kge.dataset_folders import data_root, dataset_folders, find_folder
+from kge.ogb_counts import is_ogb
+from kge.ogb_dataset import OGBDataset
 from kge.split_report import SplitReport
 from kge.triple_files import MalformedFile
 from kge.union_dataset import UnionDataset, Unseen
 
 __all__ = [
     "MalformedFile",
+    "OGBDataset",
     "SplitReport",
     "UnionDataset",
     "data_root",
@@ -33,6 +36,9 @@ def load_dataset(
 ) -> UnionDataset:
     """Knowledge graph with the entities of all three splits; see :class:`UnionDataset`.
 
+    ``ogbl-biokg`` and ``ogbl-wikikg2`` come with OGB's own split and candidates, see
+    :class:`OGBDataset`.
+
     In PyKEEN's pipeline it is ``dataset=load_dataset("wn18rr")``, or by name
     ``dataset="union", dataset_kwargs=dict(name="wn18rr")``.
 
@@ -41,4 +47,5 @@ def load_dataset(
         >>> graph.num_entities, graph.training.num_triples, graph.testing.num_triples
         (135, 5216, 661)
     """
-    return UnionDataset(name, root, unseen, create_inverse_triples)
+    kind = OGBDataset if is_ogb(name) else UnionDataset
+    return kind(name, root, unseen, create_inverse_triples)

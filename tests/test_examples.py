@@ -10,7 +10,13 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
     "clustering_pamcgc.py": [["--smoke"]],
     "communities_gcool.py": [["--smoke"]],
-    "link_prediction_ncn.py": [["--smoke", "--quiet", "--predictor", p] for p in ("ncn", "ncnc")],
+    "link_prediction_ncn.py": [
+        ["--smoke", "--quiet", "--predictor", p] for p in ("ncn", "ncnc", "gae", "heuristics")
+    ],
+    "link_prediction_ogb.py": [
+        ["--smoke", "--dataset", "ogbl-ddi", "--predictor", "ncnc"],
+        *(["--smoke", "--dataset", f"ogbl-{n}"] for n in ("collab", "citation2")),
+    ],
     "pykeen_negatives.py": [["--smoke", "--negatives", n] for n in ("uniform", "hasa", "lemon")],
 }
 ELSEWHERE = {"demo.py", "demo_kg.py"}  # run by ``make demo`` and tests of their own rooms

@@ -148,7 +148,9 @@ def train(
     hold_out_links: Annotated[
         float,
         typer.Option(
-            min=0.0, max=0.6, help="Share of edges kept from training to test link prediction."
+            min=0.0,
+            max=0.6,
+            help="Share of edges kept from training to test link prediction; OGB's are official.",
         ),
     ] = 0.0,
     selection: Annotated[

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from torch_geometric.data import Data
+from torch_geometric.utils import to_undirected
 
 from graphcl.data.builtin_graphs import digits_graph, karate_graph
+from graphcl.data.ogb import find_ogb, read_ogb
 from graphcl.data.ogbl_ddi import read_ogbl_ddi
 from graphcl.data.plain_graphs import read_attributed_npz, read_edge_list
 from graphcl.data.pyg_datasets import PYG_SOURCES, read_pyg_dataset
@@ -26,15 +28,19 @@ PLAIN_FILES: dict[str, RawFiles] = {
     "ogbl-ddi": RawFiles("LinkPrediction/ogbl-ddi", ("ogbl_ddi.npz",)),
 }
 
+# Citations, which OGB has in one direction.
+_ONE_WAY = ("ogbn-arxiv", "ogbl-citation2")
+
 
 def load_dataset(name: str, root: str | Path | None = None) -> Data:
     """Load a benchmark graph by name, checked against its published counts.
 
     Raw files are looked for under ``root``, in PyG's layout (``Planetoid/Cora/raw/ind.cora.x``,
     ``Amazon/Photo/raw/...``, ``WikiCS/raw/data.json``) and ``GraphClustering/usps/usps.npz``,
-    ``LinkPrediction/USAir/edges.txt``. Nothing is written there: processed files and, where no raw
-    file exists, PyG's downloads go to the cache (environment variable ``GRAPHCL_CACHE`` or
-    ``~/.cache/graphcl-kge``). ``digits`` and ``karate`` need neither files nor network.
+    ``LinkPrediction/USAir/edges.txt``, and OGB's in OGB's layout (``ogbn_arxiv/raw``). Nothing is
+    written there: processed files and, where no raw file exists, PyG's and OGB's downloads go to
+    the cache (environment variable ``GRAPHCL_CACHE`` or ``~/.cache/graphcl-kge``). ``digits`` and
+    ``karate`` need neither files nor network.
 
     Args:
         name: One of :func:`~graphcl.data.dataset_names`, upper and lower case alike.
@@ -46,7 +52,8 @@ def load_dataset(name: str, root: str | Path | None = None) -> Data:
         dataset has them, ``x`` (N, F) float32, ``y`` (N,) int64 with ``num_classes``, and the
         public ``train_mask``, ``val_mask``, ``test_mask`` (WikiCS: 20 columns of training,
         validation and stopping masks). The graph is undirected without self loops, except that
-        PyG's WikiCS keeps its own.
+        PyG's WikiCS and OGB's graphs keep their own. OGB's link data sets hold their training edges
+        and the official pairs, see :func:`graphcl.data.ogb.read_ogb`.
 
     Raises:
         ValueError: If the name is unknown, the files are damaged or the graph is not the published
@@ -62,6 +69,8 @@ def load_dataset(name: str, root: str | Path | None = None) -> Data:
     data = _read(info, root)
     validate_graph(data, info.name)
     check_counts(data, info)
+    if info.name in _ONE_WAY:
+        data.edge_index = to_undirected(data.edge_index, num_nodes=data.num_nodes)
     data.name = info.name
     if data.y is not None:
         data.num_classes = info.classes
@@ -73,6 +82,10 @@ def _read(info: DatasetInfo, root: str | Path | None) -> Data:
         return BUILTIN_GRAPHS[info.name]()
     if info.name in PYG_SOURCES:
         return read_pyg_dataset(info.name, data_root(root))
+    if info.family == "ogb" and (
+        info.name not in PLAIN_FILES or find_ogb(info.name, data_root(root)) is not None
+    ):
+        return read_ogb(info, data_root(root))
     return _read_plain(info, data_root(root))
 
 

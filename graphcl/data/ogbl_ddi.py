@@ -21,8 +21,8 @@ def read_ogbl_ddi(path: Path) -> Data:
 
     Returns:
         ``edge_index`` (2, 2 E) holds the training pairs in both directions; ``train_pairs``,
-        ``valid_pairs``, ``test_pairs``, ``valid_neg_pairs`` and ``test_neg_pairs`` are (2, number).
-        There are no features.
+        ``valid_pairs``, ``test_pairs``, ``valid_neg_pairs`` and ``test_neg_pairs`` are (2, number);
+        ``metric`` is OGB's. There are no features.
 
     Raises:
         ValueError: arrays are absent or are not node pairs.
@@ -37,6 +37,7 @@ def read_ogbl_ddi(path: Path) -> Data:
     return Data(
         edge_index=torch.cat([train, train.flip(0)], dim=1),
         num_nodes=nodes,
+        metric="hits@20",
         **{f"{name}_pairs": one for name, one in pairs.items()},
     )
 

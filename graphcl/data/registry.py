@@ -16,7 +16,8 @@ class DatasetInfo:
             ``ogb``.
         task: What the dataset is mostly used for.
         nodes: Number of nodes.
-        edges: Number of stored directed edges, both directions of an undirected edge counted.
+        edges: Number of stored directed edges, both directions of an undirected edge counted. Of
+            ogbn-arxiv and ogbl-citation2, which are made undirected, the number in OGB's files.
         features: Feature width, 0 if the nodes have none.
         classes: Number of classes, 0 if the nodes have no labels.
         protocols: Evaluation protocols that apply, the default first. Empty without labels.
@@ -146,10 +147,34 @@ _ALL = [
     ),
     *_family(
         "ogb",
+        "classify",
+        ("ogb", *_RANDOM),
+        "Hu et al., 2020 (OGB), arXiv:2005.00687 (ODC-BY); official split",
+        # Citations, counted in the one direction in which OGB has them.
+        ("ogbn-arxiv", 169343, 1166243, 128, 40, "papers on arXiv, citations, word vectors"),
+    ),
+    *_family(
+        "ogb",
+        "classify",
+        ("ogb", *_RANDOM),
+        "Hu et al., 2020 (OGB), arXiv:2005.00687 (Amazon licence); official split",
+        ("ogbn-products", 2449029, 123718280, 100, 47, "goods bought together, words"),
+    ),
+    *_family(
+        "ogb",
         "links",
         (),
         "Hu et al., 2020 (OGB), arXiv:2005.00687 (CC-0); edges in training only, official split",
         ("ogbl-ddi", 4267, 2135822, 0, 0, "interactions of drugs"),
+        ("ogbl-ppa", 576289, 42463862, 58, 0, "associations of proteins, species"),
+    ),
+    *_family(
+        "ogb",
+        "links",
+        (),
+        "Hu et al., 2020 (OGB), arXiv:2005.00687 (ODC-BY); edges in training only, official split",
+        ("ogbl-collab", 235868, 2358104, 128, 0, "joint papers by year, word vectors"),
+        ("ogbl-citation2", 2927963, 30387995, 128, 0, "papers, citations, word vectors"),
     ),
 ]
 

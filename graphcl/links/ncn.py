@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +19,33 @@ class GAE(nn.Module):
         in_channels: width D of the node embeddings.
         hidden: width of the predictor.
         dropout: inside the predictor.
+        out_layers: hidden layers of ``out``, 1 or more.
+        tail: end each part in a linear layer, not in its activation.
     """
 
     paper: ClassVar[str] = "GAE, Kipf and Welling, 2016, arXiv 1611.07308"
 
-    def __init__(self, in_channels: int, hidden: int = 256, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: int = 256,
+        dropout: float = 0.0,
+        *,
+        out_layers: int = 1,
+        tail: bool = False,
+    ) -> None:
         super().__init__()
         if in_channels < 1 or hidden < 1:
             raise ValueError(f"in_channels={in_channels}, hidden={hidden}: give positive widths")
+        if out_layers < 1:
+            raise ValueError(f"out_layers must be at least 1, got {out_layers}")
         self.in_channels, self.hidden, self.dropout = in_channels, hidden, dropout
-        self.ends = two_layers(in_channels, hidden, dropout)
-        self.out = nn.Linear(hidden, 1)
+        self.ends = nn.Sequential(
+            nn.Linear(in_channels, hidden), *normed(hidden, dropout), *last(hidden, tail)
+        )
+        layers = [[nn.Linear(hidden, hidden), *normed(hidden, dropout)] for _ in range(out_layers)]
+        self.out = nn.Sequential(*(part for layer in layers for part in layer))
+        self.out.append(nn.Linear(hidden, 1))
 
     def forward(self, h: Tensor, graph: Neighbourhoods, pairs: Tensor) -> Tensor:
         """Logits (B,), the same for both orders of a pair.
@@ -60,7 +76,10 @@ class NCN(GAE):
         in_channels: width D of the node embeddings.
         hidden: width of the predictor.
         dropout: inside the predictor.
+        edge_dropout: in training, share of the entries left out of the neighbour lists that are
+            intersected, drawn anew for each batch; nothing is rescaled.
         transform: use :math:`\mathrm{MLP}_x`; otherwise :math:`\tilde x = h`.
+        options: ``out_layers`` and ``tail`` of :class:`GAE`.
 
     Example:
         >>> graph = Neighbourhoods(torch.tensor([[0, 1], [1, 2]]), 3)
@@ -71,17 +90,36 @@ class NCN(GAE):
     paper: ClassVar[str] = "NCN, Wang et al., 2024, arXiv 2302.00890"
 
     def __init__(
-        self, in_channels: int, hidden: int = 256, dropout: float = 0.0, *, transform: bool = True
+        self,
+        in_channels: int,
+        hidden: int = 256,
+        dropout: float = 0.0,
+        *,
+        edge_dropout: float = 0.0,
+        transform: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__(in_channels, hidden, dropout)
-        self.between = two_layers(in_channels, hidden, dropout)
-        self.change = two_layers(in_channels, in_channels, dropout) if transform else None
+        super().__init__(in_channels, hidden, dropout, **options)
+        if not 0 <= edge_dropout < 1:
+            raise ValueError(f"edge_dropout must lie in [0, 1), got {edge_dropout}")
+        self.edge_dropout = edge_dropout
+        self.between = nn.Sequential(
+            *two_layers(in_channels, hidden, dropout), *last(hidden, options.get("tail", False))
+        )
+        self.change = (
+            nn.Sequential(*two_layers(in_channels, in_channels, dropout)) if transform else None
+        )
         self.beta = nn.Parameter(torch.ones(()))
 
     def forward(self, h: Tensor, graph: Neighbourhoods, pairs: Tensor) -> Tensor:
         """See :meth:`GAE.forward`."""
         check_embeddings(h, graph, self.in_channels)
-        return self.score(h, pairs, common_neighbour_sum(graph, pairs, self.transformed(h)))
+        seen = self.seen(graph)
+        return self.score(h, pairs, common_neighbour_sum(seen, pairs, self.transformed(h)))
+
+    def seen(self, graph: Neighbourhoods) -> Neighbourhoods:
+        """The neighbour lists that are intersected: in training some entries are left out."""
+        return graph.thinned(self.edge_dropout) if self.training else graph
 
     def transformed(self, h: Tensor) -> Tensor:
         """What common neighbours contribute, (N, D)."""
@@ -93,15 +131,20 @@ class NCN(GAE):
         return self._logit(self.beta * self.between(pooled) + ends)
 
 
-def two_layers(width: int, hidden: int, dropout: float) -> nn.Sequential:
-    """Linear, layer norm, dropout, ReLU, linear: (..., width) to (..., hidden)."""
-    return nn.Sequential(
-        nn.Linear(width, hidden),
-        nn.LayerNorm(hidden),
-        nn.Dropout(dropout),
-        nn.ReLU(),
-        nn.Linear(hidden, hidden),
-    )
+def normed(width: int, dropout: float) -> list[nn.Module]:
+    """Layer norm, dropout, ReLU."""
+    return [nn.LayerNorm(width), nn.Dropout(dropout), nn.ReLU()]
+
+
+def two_layers(width: int, hidden: int, dropout: float) -> list[nn.Module]:
+    """Linear, dropout, ReLU, then linear, layer norm, dropout, ReLU."""
+    first = [nn.Linear(width, hidden), nn.Dropout(dropout), nn.ReLU()]
+    return [*first, nn.Linear(hidden, hidden), *normed(hidden, dropout)]
+
+
+def last(width: int, tail: bool) -> list[nn.Module]:
+    """A linear layer, or nothing."""
+    return [nn.Linear(width, width)] if tail else []
 
 
 def check_embeddings(h: Tensor, graph: Neighbourhoods, width: int) -> None:

@@ -22,8 +22,8 @@ class NCNC(NCN):
               \quad p_0 = \mathrm{sigmoid}(scale\,(logit - offset)).
 
     An edge is scored once however many pairs ask for it. The release hands the inner call its
-    already transformed embeddings and drops edges in it anew; here it is NCN itself. An end of the
-    pair is never counted as its own neighbour.
+    already transformed embeddings and drops edges in it anew; here it is NCN itself, on all edges.
+    An end of the pair is never counted as its own neighbour.
 
     Args:
         in_channels: width D of the node embeddings.
@@ -64,10 +64,10 @@ class NCNC(NCN):
     def forward(self, h: Tensor, graph: Neighbourhoods, pairs: Tensor) -> Tensor:
         """See :meth:`GAE.forward`."""
         check_embeddings(h, graph, self.in_channels)
-        values = self.transformed(h)
-        pooled = common_neighbour_sum(graph, pairs, values)
+        values, seen = self.transformed(h), self.seen(graph)
+        pooled = common_neighbour_sum(seen, pairs, values)
         for ends in (pairs, pairs.flip(0)):  # neighbours of one end, edges to the other
-            pair, node = graph.only_first(ends)
+            pair, node = seen.only_first(ends)
             likely = self.probabilities(h, graph, torch.stack([ends[1][pair], node]))
             pooled = pooled + pool(pair, node, values, pairs.shape[1], likely)
         return self.score(h, pairs, pooled)

@@ -84,6 +84,18 @@ class Neighbourhoods:
         rest._index(self.keys[~torch.isin(self.keys, gone)])
         return rest
 
+    def thinned(self, share: float) -> Neighbourhoods:
+        """Neighbour lists that lack each entry with probability ``share``, by torch's generator.
+
+        The two directions of an edge are drawn apart: an end may lose sight of the other alone.
+        """
+        if not share:
+            return self
+        less = object.__new__(Neighbourhoods)
+        less.num_nodes = self.num_nodes
+        less._index(self.keys[torch.rand(len(self.keys), device=self.keys.device) >= share])
+        return less
+
     def common(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """Common neighbours: positions of pairs (M,), ascending, and nodes (M,).
 

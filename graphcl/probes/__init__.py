@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphcl.probes.clustering import ClusterResult, cluster_nodes, clustering_scores
     from graphcl.probes.linear import ProbeResult, linear_probe, linear_probe_seeds
-    from graphcl.probes.links import LinkResult, LinkSplit, hits_at, hold_out_links, link_probe
+    from graphcl.probes.links import (
+        LinkResult,
+        LinkSplit,
+        hits_at,
+        hold_out_links,
+        link_probe,
+        official_links,
+    )
     from graphcl.probes.pairs import sample_non_edges
     from graphcl.probes.splits import PROTOCOLS, Split, make_split
 
@@ -28,6 +35,7 @@ __all__ = [
     "linear_probe_seeds",
     "link_probe",
     "make_split",
+    "official_links",
     "sample_non_edges",
 ]
 
@@ -46,6 +54,7 @@ _HOME = {
     "linear_probe_seeds": "linear",
     "link_probe": "links",
     "make_split": "splits",
+    "official_links": "links",
     "sample_non_edges": "pairs",
 }
 

@@ -1,6 +1,8 @@
 """Link prediction from frozen embeddings: held-out edges, a probe, AUC, AP and Hits@K."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from graphcl.probes.embeddings import check_embeddings
 from graphcl.probes.logistic import GRID, Array, select_multinomial
 from graphcl.probes.pairs import pair_of_number, sample_non_edges, undirected_pairs
+from graphcl.ranking.ogb import ogb_mrr
 
 HITS = (20, 50, 100)
 
@@ -25,10 +28,12 @@ class LinkSplit:
         train: Training pairs ``u < v``, (2, E_train).
         validation: Held-out pairs ``u < v``.
         test: Held-out pairs ``u < v``.
-        validation_negatives: As many pairs that are no edge of the full graph.
-        test_negatives: As many pairs that are no edge of the full graph, none of them in
-            ``validation_negatives``.
-        seed: Seed of the draw.
+        validation_negatives: Pairs that are no edge of the full graph, as many as are held out; of
+            an official split as many as it has. Where ``metric`` is ``mrr``, (P, M) second nodes in
+            place of each validation pair's own.
+        test_negatives: Likewise; none of them in ``validation_negatives`` where they were drawn.
+        seed: Seed of the draw; None for an official split.
+        metric: Of an official split, such as ``hits@20`` or ``mrr``; empty where it was drawn.
     """
 
     num_nodes: int
@@ -38,7 +43,8 @@ class LinkSplit:
     test: Tensor
     validation_negatives: Tensor
     test_negatives: Tensor
-    seed: int
+    seed: int | None
+    metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class LinkResult:
         selected: ``{"C": ...}``, or empty for ``score="dot"``.
         selection: ``"validation"``, or ``"none"`` for ``score="dot"``.
         score: ``"hadamard"`` or ``"dot"``.
+        mrr: Mean reciprocal rank of OGB, or None where all positives share their negatives.
     """
 
     auc: float
@@ -62,6 +69,7 @@ class LinkResult:
     selected: dict[str, float]
     selection: str
     score: str
+    mrr: float | None = None
 
 
 def hold_out_links(
@@ -120,6 +128,30 @@ def hold_out_links(
     )
 
 
+def official_links(data: Any) -> LinkSplit | None:
+    """The official split that a graph of OGB brings along, or None where there is none.
+
+    Args:
+        data: What :func:`graphcl.data.load_dataset` gives; its ``edge_index`` are the training
+            edges.
+    """
+    if "train_pairs" not in data:
+        return None
+    own = "valid_neg_targets" in data
+    kind = "neg_targets" if own else "neg_pairs"
+    return LinkSplit(
+        num_nodes=int(data.num_nodes),
+        train_edge_index=data.edge_index,
+        train=data.train_pairs,
+        validation=data.valid_pairs,
+        test=data.test_pairs,
+        validation_negatives=data[f"valid_{kind}"],
+        test_negatives=data[f"test_{kind}"],
+        seed=None,
+        metric=data.metric,
+    )
+
+
 def link_probe(
     embeddings: Tensor,
     link_split: LinkSplit,
@@ -140,9 +172,12 @@ def link_probe(
       are no training edge; held-out edges may be among them, the probe does not know them.
     - ``score="dot"``: the inner product ``z_u . z_v``; nothing is trained or selected.
 
+    Where each positive has negatives of its own (``link_split.metric == "mrr"``), the areas compare
+    with the first of each and the reciprocal rank with all of them; Hits@K is left out.
+
     Args:
         embeddings: Frozen embeddings, (N, D).
-        link_split: Links from :func:`hold_out_links`.
+        link_split: Links from :func:`hold_out_links` or :func:`official_links`.
         score: ``"hadamard"`` or ``"dot"``.
         seed: Seed of the training negatives.
         max_positives: Training positives at most; those of a larger graph are sampled.
@@ -160,12 +195,17 @@ def link_probe(
         raise ValueError(f"score must be 'hadamard' or 'dot', got {score!r}")
     if max_positives < 1:
         raise ValueError(f"max_positives must be at least 1, got {max_positives}")
-    validation = _both(link_split.validation, link_split.validation_negatives)
-    test = _both(link_split.test, link_split.test_negatives)
+    own = link_split.metric == "mrr"
+    validation = _both(link_split.validation, link_split.validation_negatives, own)
+    test = _both(link_split.test, link_split.test_negatives, own)
     if score == "dot":
         selected: dict[str, float] = {}
-        validation_auc = float(roc_auc_score(validation[1], _products(z, validation[0]).sum(1)))
-        scores = _products(z, test[0]).sum(1)
+
+        def inner(pairs: Tensor) -> Array:
+            return _products(z, pairs).sum(1)
+
+        validation_auc = float(roc_auc_score(validation[1], _scores(inner, validation[0])))
+        score_test: Callable[[Tensor], Array] = inner
     else:
         pairs, fit_labels = _training_pairs(link_split, seed, max_positives)
         fit = _products(z, pairs)
@@ -176,24 +216,31 @@ def link_probe(
             rows: Array = (_products(z, pairs) - mean) / deviation
             return rows
 
-        held = scaled(validation[0])
+        def judged(model: Any, pairs: Tensor) -> Array:
+            return _scores(lambda part: model.decision_function(scaled(part)), pairs)
+
+        def score_test(pairs: Tensor) -> Array:
+            return judged(model, pairs)
+
         model, validation_auc, strength = select_multinomial(
             (fit - mean) / deviation,
             fit_labels,
-            lambda fitted: float(roc_auc_score(validation[1], fitted.decision_function(held))),
+            lambda fitted: float(roc_auc_score(validation[1], judged(fitted, validation[0]))),
             GRID,
         )
-        scores, selected = model.decision_function(scaled(test[0])), {"C": strength}
+        selected = {"C": strength}
+    scores = _scores(score_test, test[0])
     num_positives = link_split.test.size(1)
     positives, negatives = scores[:num_positives], scores[num_positives:]
     return LinkResult(
         auc=float(roc_auc_score(test[1], scores)),
         average_precision=float(average_precision_score(test[1], scores)),
-        hits={k: hits_at(positives, negatives, k) for k in HITS if k <= len(negatives)},
+        hits={k: hits_at(positives, negatives, k) for k in HITS if k <= len(negatives) and not own},
         validation_auc=validation_auc,
         selected=selected,
         selection="none" if score == "dot" else "validation",
         score=score,
+        mrr=_mrr(score_test, link_split, positives) if own else None,
     )
 
 
@@ -218,10 +265,30 @@ def hits_at(positives: ArrayLike, negatives: ArrayLike, k: int) -> float:
     return float((above > np.partition(below, len(below) - k)[len(below) - k]).mean())
 
 
-def _both(positives: Tensor, negatives: Tensor) -> tuple[Tensor, Array]:
+def _both(positives: Tensor, negatives: Tensor, own: bool = False) -> tuple[Tensor, Array]:
     """Pairs with positives first, and their 1/0 labels."""
+    if own:
+        negatives = torch.stack([positives[0], negatives[:, 0].long()])
     labels = np.repeat([1, 0], [positives.size(1), negatives.size(1)])
     return torch.cat([positives, negatives], dim=1), labels
+
+
+def _scores(score: Callable[[Tensor], Array], pairs: Tensor, block: int = 1 << 16) -> Array:
+    """Scores of pairs, some at a time: a large graph holds out millions."""
+    return np.concatenate([score(part) for part in pairs.split(block, dim=1)])
+
+
+def _mrr(score: Callable[[Tensor], Array], split: LinkSplit, positives: Array) -> float:
+    """Mean reciprocal rank of the test pairs, each among its own negatives."""
+    total, width = 0.0, split.test_negatives.shape[1]
+    for rows in torch.arange(split.test.shape[1]).split(max(1, (1 << 20) // width)):
+        targets = split.test_negatives[rows].long()
+        pairs = torch.stack([split.test[0, rows].repeat_interleave(width), targets.flatten()])
+        against = torch.from_numpy(_scores(score, pairs)).view(-1, width)
+        total += float(
+            ogb_mrr(torch.from_numpy(positives)[rows], against)["mrr_list"].double().sum()
+        )
+    return total / split.test.shape[1]
 
 
 def _products(z: Tensor, pairs: Tensor) -> Array:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from graphcl.probes.labels import node_labels, public_masks, stored_split
 
-PROTOCOLS = ("public", "wikics20", "random10", "bgrl20", "labels_per_class")
+PROTOCOLS = ("public", "ogb", "wikics20", "random10", "bgrl20", "labels_per_class")
 
 # (nodes, classes) -> train, validation, test of the Planetoid public split, Yang et al., 2016.
 _PLANETOID_SIZES = {
@@ -100,8 +100,8 @@ class Split:
         """Check the split against the data and return it.
 
         Checks that indices are in range and labelled; that drawn 10/10/80 and 20/80 splits use
-        every labelled node; that ``public`` and ``wikics20`` equal the masks part by part, and
-        that Cora, CiteSeer and PubMed have Planetoid's sizes; that ``labels_per_class`` has no
+        every labelled node; that ``public``, ``ogb`` and ``wikics20`` equal the masks part by part,
+        and that Cora, CiteSeer and PubMed have Planetoid's sizes; that ``labels_per_class`` has no
         class with more than ``count`` labels in train.
 
         Args:
@@ -125,7 +125,7 @@ class Split:
                 raise ValueError(
                     f"split {self.protocol!r} uses {sum(self.sizes)} of {labelled} labelled nodes"
                 )
-        elif self.protocol in ("public", "wikics20"):
+        elif self.protocol in ("public", "ogb", "wikics20"):
             self._verify_masks(data, y)
         elif count is not None:
             per_class = torch.bincount(y[self.train])
@@ -157,6 +157,7 @@ def make_split(data: Any, protocol: str, *, seed: int = 0, count: int | None = N
     """Build and verify the split of a named protocol.
 
     - ``public``: the Planetoid masks of the data (``train_mask``, ``val_mask``, ``test_mask``).
+    - ``ogb``: OGB's official split, in the same masks.
     - ``wikics20``: public split number ``seed % 20``: that column of ``train_mask`` and
       ``val_mask``, with the one ``test_mask``. Average over seeds 0 to 19 for the protocol.
     - ``random10``: 10 % train, 10 % validation (both rounded down), the rest test.
@@ -188,7 +189,7 @@ def make_split(data: Any, protocol: str, *, seed: int = 0, count: int | None = N
             "needed by 'labels_per_class' (usually 20, 40 or 60) and by no other protocol"
         )
     y = node_labels(data)
-    if protocol in ("public", "wikics20"):
+    if protocol in ("public", "ogb", "wikics20"):
         used = seed if protocol == "wikics20" else None
         masks = public_masks(data, protocol, used, y)
         train, validation, test = (mask.nonzero().flatten() for mask in masks)

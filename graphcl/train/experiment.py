@@ -24,7 +24,14 @@ from torch_geometric.transforms import NormalizeFeatures
 from graphcl.data import dataset_info, load_dataset
 from graphcl.methods.clustering import ClusteringMethod
 from graphcl.methods.method import GraphMethod
-from graphcl.probes import LinkResult, hold_out_links, linear_probe, link_probe, make_split
+from graphcl.probes import (
+    LinkResult,
+    hold_out_links,
+    linear_probe,
+    link_probe,
+    make_split,
+    official_links,
+)
 from graphcl.train.clustering import (
     ORACLE,
     PROTOCOL,
@@ -38,7 +45,7 @@ from graphcl.train.files import read_json, replacing, write_csv, write_json, wri
 from graphcl.train.fitting import fit
 from graphcl.train.provable import node_compactness, write_compactness
 from graphcl.train.recipes import Settings, method_class, settings_for
-from graphcl.views.features import compact_features
+from graphcl.views.features import compact_features, identity_features
 
 CLASSIFICATION = ("accuracy", "micro_f1", "macro_f1")
 CLASSIFIERS = ("logistic", "adam")
@@ -83,7 +90,8 @@ def run_experiment(
         pot: score of provable training, ``pairwise``, ``certified`` or ``official``, or ``none``.
         classifier: of :func:`~graphcl.probes.linear_probe`.
         held_out_links: share of edges kept from training as test links (half as many again as
-            validation links), for an honest link probe; 0 trains on the whole graph.
+            validation links), for an honest link probe; 0 trains on the whole graph. A graph of
+            OGB is always tested on its official links.
         selection: of methods that cluster: whose weights count, without labels; see
             :class:`~graphcl.train.clustering.ClusterTrace`.
         oracle: of methods that cluster: also report the best epochs against the labels, by name.
@@ -120,6 +128,9 @@ def run_experiment(
     if clusters:
         config |= {"selection": selection, "oracle": oracle, "approximation": approximation}
     data = load_dataset(dataset, root)
+    bare = data.x is None and info.task == "links"
+    if bare:
+        data.x = identity_features(int(data.num_nodes or 0))
     if data.x is None:
         raise ValueError(f"dataset {info.name!r} has no node features; choose one that has")
     # Mistakes in what comes after training are told before it.
@@ -139,7 +150,7 @@ def run_experiment(
     elif protocol is not None:
         make_split(data, protocol, seed=seeds[0])
     _claim(folder, config)
-    if settings.training.normalize_features:
+    if settings.training.normalize_features and not bare:
         data = NormalizeFeatures()(data)
     data.x = compact_features(data.x)
     results = [
@@ -165,7 +176,13 @@ def run_experiment(
 
 
 def training_graph(data: Data, config: Mapping[str, Any], seed: int) -> tuple[Data, Any]:
-    """The graph a seed trains on, and its held-out links (``None`` without any)."""
+    """The graph a seed trains on, and its held-out links (``None`` without any).
+
+    OGB's graphs consist of training edges alone and come with the links to test.
+    """
+    official = official_links(data)
+    if official is not None:
+        return data, official
     share = config["held_out_links"]
     if not share:
         return data, None
@@ -260,6 +277,7 @@ def link_values(found: LinkResult) -> dict[str, float]:
         "link_auc": found.auc,
         "link_average_precision": found.average_precision,
         **{f"link_hits@{k}": value for k, value in found.hits.items()},
+        **({} if found.mrr is None else {"link_mrr": found.mrr}),
     }
 
 

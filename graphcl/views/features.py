@@ -72,6 +72,16 @@ def compact_features(x: Tensor, *, density: float = 0.1) -> Tensor:
         return x.to_sparse_csr()
 
 
+def identity_features(num_nodes: int) -> Tensor:
+    """One column per node (N, N) in CSR layout, for a graph whose nodes have no features.
+
+    The first layer of an encoder then learns a vector for each node, and masking a column hides
+    a node's own.
+    """
+    index = torch.arange(num_nodes + 1)
+    return _csr(index, index[:-1], torch.ones(num_nodes), torch.Size((num_nodes, num_nodes)))
+
+
 def shuffle_rows(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
     """Features handed to other nodes at random, the corruption of DGI; any layout."""
     order = torch.randperm(x.size(0), device=x.device, generator=generator)

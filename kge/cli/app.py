@@ -60,6 +60,7 @@ def datasets(root: Root = None) -> None:
     Example: kge datasets --root data
     """
     from kge.dataset_folders import SPLITS, dataset_folders
+    from kge.ogb_counts import OGB_COUNTS
 
     table = Table(Column("name", no_wrap=True), *SPLITS, "entity texts", "folder")
     for name, folder in dataset_folders(root).items():
@@ -70,6 +71,9 @@ def datasets(root: Root = None) -> None:
             "yes" if (folder / "entities.tsv").is_file() else "no",
             escape(str(folder)),
         )
+    for name, known in OGB_COUNTS.items():
+        place = f"{name.replace('-', '_')} of OGB, downloaded when asked for"
+        table.add_row(name, str(known.train), str(known.valid), str(known.test), "no", place)
     console.print(table)
 
 
@@ -154,11 +158,16 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Option(help="Run directory.")],
     protocol: Annotated[
-        Ranking, typer.Option(help="Against all entities, or (ogb) against random ones.")
+        Ranking, typer.Option(help="Against all entities, or (ogb) against OGB's or random ones.")
     ] = Ranking.filtered,
     candidates: Annotated[
-        int, typer.Option(min=1, help="For ogb: entities per triple and side.")
-    ] = 500,
+        int | None,
+        typer.Option(
+            min=1,
+            help="For ogb: draw so many entities per triple and side.",
+            show_default="OGB's own, or 500",
+        ),
+    ] = None,
     root: Root = None,
     device: Device = "auto",
     progress: Progress = True,

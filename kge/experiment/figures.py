@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
+from graphcl.kernels.tiles import blocks
 from graphcl.ranking.known import KnownTriples
 from graphcl.ranking.ogb import ogb_mrr
 from graphcl.ranking.report import RankReport
 from kge.datasets import UnionDataset
 from kge.evaluation.fused_rank_based import FusedRankBasedEvaluator
+from kge.ogb_dataset import OGBDataset
 from kge.sampling.candidate_scores import candidate_scorer, undisturbed
 from kge.sampling.filtering import redraw_known
 from kge.sampling.slots import COLUMN
+from kge.structure import Side
 
 if TYPE_CHECKING:
     from pykeen.models import Model
@@ -25,6 +28,9 @@ Split = Literal["validation", "test"]
 
 _NAMES = ("mrr", "hits@1", "hits@3", "hits@10", "mean_rank", "amri")
 _OGB_ROWS = 1024
+
+DRAWN = 500
+"""Candidates that are drawn by default where a graph has none of its own."""
 
 
 def rank(
@@ -66,18 +72,29 @@ def relation_rows(
 
 @torch.no_grad()
 def ogb_figures(
-    model: Model, graph: UnionDataset, split: Split, *, candidates: int = 500, seed: int = 0
+    model: Model, graph: UnionDataset, split: Split, *, candidates: int | None = None, seed: int = 0
 ) -> dict[str, float]:
     """Metrics of the Open Graph Benchmark: each answer against some random false ones.
 
-    For each triple and side ``candidates`` entities are drawn uniformly, never a true answer of any
-    split, and ties are averaged (Hu et al., 2020, arXiv 2005.00687). OGB's own data sets come with
-    candidates; these here are drawn with ``seed``, so that figures compare with runs on the same
-    graph only. They are higher than those of all entities.
+    Ties are averaged, and both sides count alike (Hu et al., 2020, arXiv 2005.00687). OGB's own
+    data sets come with candidates, which are used unless a number is given: the figures are those
+    of OGB's evaluator. For any other graph as many entities are drawn uniformly with ``seed`` for
+    each triple and side, never a true answer of any split, so that figures compare with runs on the
+    same graph only. They are higher than those of all entities.
+
+    Args:
+        model: to be judged.
+        graph: the graph that it was trained on.
+        split: what is ranked.
+        candidates: how many to draw; by default OGB's own, or else 500.
+        seed: of the draws.
 
     Raises:
         ValueError: ``candidates`` below 1, or not fewer than there are entities.
     """
+    if candidates is None and isinstance(graph, OGBDataset):
+        return _official_figures(model, graph, split)
+    candidates = DRAWN if candidates is None else candidates
     if not 1 <= candidates < graph.num_entities:
         raise ValueError(
             f"candidates must lie between 1 and {graph.num_entities - 1}, fewer than there are "
@@ -85,14 +102,44 @@ def ogb_figures(
         )
     generator = torch.Generator().manual_seed(seed)
     known = all_known(graph)
-    triples, _ = _triples(graph, split)
+
+    def drawn(rows: slice, part: Tensor, side: Side) -> tuple[Tensor, Tensor]:
+        return draw_false(part, COLUMN[side], candidates, known, generator)
+
+    return _against(model, _triples(graph, split)[0], candidates, drawn)
+
+
+def ogb_protocol(graph: UnionDataset, candidates: int | None = None) -> str:
+    """What :func:`ogb_figures` ranks against, in words."""
+    if candidates is None and isinstance(graph, OGBDataset):
+        return "candidates: OGB's own of each triple and side"
+    return f"candidates: {candidates or DRAWN} drawn entities; left out: all true answers"
+
+
+def _official_figures(model: Model, graph: OGBDataset, split: Split) -> dict[str, float]:
+    given = graph.candidates(split)
+
+    def own(rows: slice, part: Tensor, side: Side) -> tuple[Tensor, Tensor]:
+        ids = given[side][rows].long()
+        return ids, torch.ones_like(ids, dtype=torch.bool)
+
+    return _against(model, _triples(graph, split)[0], given["head"].shape[1], own)
+
+
+def _against(
+    model: Model,
+    triples: Tensor,
+    width: int,
+    candidates: Callable[[slice, Tensor, Side], tuple[Tensor, Tensor]],
+) -> dict[str, float]:
+    """Mean metrics of triples (n, 3) against ``width`` candidates for each and side."""
     lists: dict[str, list[Tensor]] = {}
     with undisturbed(model):
         scorer = candidate_scorer(model, shared=False)
-        rows = max(1, min(_OGB_ROWS, scorer.block // candidates))
-        for part in triples.split(rows):
+        for rows in blocks(len(triples), max(1, min(_OGB_ROWS, scorer.block // width))):
+            part = triples[rows]
             for side, column in COLUMN.items():
-                ids, valid = draw_false(part, column, candidates, known, generator)
+                ids, valid = candidates(rows, part, side)
                 pool = torch.cat((part[:, column : column + 1], ids), 1)
                 scores = scorer.scores(part, side, pool)
                 negative = scores[:, 1:].masked_fill(~valid, -torch.inf)

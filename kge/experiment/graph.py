@@ -9,6 +9,7 @@ from typing import Any
 
 from kge.datasets import UnionDataset, dataset_folders, find_folder, load_dataset
 from kge.experiment.choices import close_to
+from kge.ogb_counts import is_ogb
 
 
 def open_graph(
@@ -26,7 +27,8 @@ def open_graph(
         ValueError: a file is malformed, or an option is wrong.
     """
     try:
-        find_folder(dataset, root)
+        if not is_ogb(dataset):
+            find_folder(dataset, root)
     except FileNotFoundError as error:
         near = close_to(str(dataset), dataset_folders(root))
         raise FileNotFoundError(f"{error}{near}") from None

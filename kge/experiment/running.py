@@ -22,6 +22,7 @@ from kge.experiment.figures import (
     Split,
     metrics_of,
     ogb_figures,
+    ogb_protocol,
     rank,
     relation_rows,
 )
@@ -141,7 +142,7 @@ def evaluate_run(
     *,
     root: str | Path | None = None,
     protocol: str = "filtered",
-    candidates: int = 500,
+    candidates: int | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -150,9 +151,9 @@ def evaluate_run(
     Args:
         run: a run directory.
         root: data root, where it is not that of the environment.
-        protocol: ``filtered``, ``unfiltered`` or ``ogb`` (random candidates, see
+        protocol: ``filtered``, ``unfiltered`` or ``ogb`` (OGB's own candidates, or random ones, see
             :func:`kge.experiment.figures.ogb_figures`).
-        candidates: per triple and side, for ``ogb``.
+        candidates: for ``ogb``, to draw so many per triple and side.
         device: see :func:`kge.experiment.environment.device_of`.
         progress: show progress bars.
 
@@ -173,7 +174,7 @@ def evaluate_run(
             if protocol == "ogb":
                 found = ogb_figures(model, graph, split, candidates=candidates, seed=seed)
                 one |= {f"{prefix}{name}": value for name, value in found.items()}
-                stated = f"candidates: {candidates} drawn entities; left out: all true answers"
+                stated = ogb_protocol(graph, candidates)
             else:
                 report = rank(
                     model, graph, split, filtered=protocol == "filtered", progress=progress

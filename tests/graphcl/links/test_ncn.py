@@ -1,10 +1,19 @@
-"""Unit tests T2, T3, T6, T7 and T8 of NCN's and NCNC's specification."""
+"""Unit tests T2, T3, T5, T6, T7 and T8 of NCN's and NCNC's specification."""
+
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from graphcl.links import GAE, NCN, NCNC, Neighbourhoods
+from graphcl.links import (
+    GAE,
+    NCN,
+    NCNC,
+    Neighbourhoods,
+    adamic_adar,
+    common_neighbours,
+)
 
 N, D = 15, 4
 
@@ -43,6 +52,59 @@ def test_ncn_equals_its_definition() -> None:
     pooled = (a[pairs[0]] * a[pairs[1]]) @ (h + model.change(h))
     inner = model.beta * model.between(pooled) + model.ends(h[pairs[0]] * h[pairs[1]])
     torch.testing.assert_close(model(h, graph, pairs), model.out(inner)[:, 0])
+
+
+@pytest.mark.parametrize("weights", ["count", "adamic_adar"])
+def test_t5_ncn_holds_the_heuristics(weights: str) -> None:
+    """One feature and parts that hand their input on: pooled ones count, 1 / log d weighs."""
+    _, graph, pairs = setting()
+    degree = graph.degree.clamp(min=2).double()
+    x = torch.ones(N) if weights == "count" else 1 / degree.log()
+    model = NCN(1, 1, transform=False).double().eval()
+    model.between, model.ends, model.out = nn.Identity(), _Nothing(), nn.Identity()
+    wanted = common_neighbours if weights == "count" else adamic_adar
+    found = model(x.double()[:, None], graph, pairs)
+    torch.testing.assert_close(found, wanted(graph, pairs))
+    assert found.max() > 0
+
+
+class _Nothing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+def test_edge_dropout_thins_the_lists_in_training_alone() -> None:
+    torch.manual_seed(0)
+    h, graph, pairs = setting()
+    model = NCN(D, 6, edge_dropout=0.5).double()
+    assert model.eval().seen(graph) is graph
+    model.train()
+    lists = [model.seen(graph) for _ in range(200)]
+    assert all(torch.isin(one.keys, graph.keys).all() for one in lists)
+    kept = sum(len(one.keys) for one in lists) / (200 * len(graph.keys))
+    assert kept == pytest.approx(0.5, abs=0.02)
+    found = torch.stack([model(h, graph, pairs) for _ in range(2)])
+    assert not torch.equal(found[0], found[1])
+    # An end may lose sight of the other alone.
+    u, v = graph.edge_index
+    assert any(
+        torch.any(one.has(torch.stack([u, v])) != one.has(torch.stack([v, u]))) for one in lists
+    )
+    with pytest.raises(ValueError, match="edge_dropout"):
+        NCN(D, edge_dropout=1.0)
+
+
+@pytest.mark.parametrize("options", [{"out_layers": 2, "tail": True}, {"transform": False}])
+def test_shapes_of_the_parts(options: dict[str, Any]) -> None:
+    h, graph, pairs = setting()
+    model = NCN(D, 6, **options).double()
+    assert model(h, graph, pairs).shape == (12,)
+    linear = [part for part in model.out if isinstance(part, nn.Linear)]
+    assert len(linear) == options.get("out_layers", 1) + 1
+    for part in (model.ends, model.between):
+        assert isinstance(part[-1], nn.Linear if options.get("tail") else nn.ReLU)
+    with pytest.raises(ValueError, match="out_layers"):
+        NCN(D, out_layers=0)
 
 
 def test_t3_no_completion_is_ncn() -> None:
