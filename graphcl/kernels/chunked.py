@@ -8,11 +8,13 @@ See ``README.md`` beside this file for the derivation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from graphcl.kernels.exclusions import Exclude
@@ -26,6 +28,10 @@ Sides = Literal["rows", "both", "self"]
 # Logits within +-40 can be exponentiated as they are: exp(40) times any count of keys stays far
 # below the float32 maximum (3e38), exp(-40) far above the smallest normal number (1e-38).
 _SAFE_LOGIT = 40.0
+
+# Logits of a small problem (16 MB of float32, four tiles) are kept for the backward pass, which
+# then needs three products in place of four.
+_KEPT_PAIRS = 2**22
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class _Problem:
         parameters: tuple[Tensor, ...],
         exclude: Exclude | None,
         sides: Sides,
+        kept: list[_Tile] | None = None,
     ) -> None:
         dtype = working_dtype(queries, keys)
         self.keys = keys.to(dtype).contiguous()
@@ -61,6 +68,13 @@ class _Problem:
         )
         self.shape = tile_shape(queries.shape[0], keys.shape[0], queries.device)
         self.bounded = self._is_bounded()
+        self.kept = kept
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the logits may be kept rather than computed again."""
+        plain = self.weight is None or not self.weight.needs_similarity
+        return plain and self.queries.shape[0] * self.keys.shape[0] <= _KEPT_PAIRS
 
     def _is_bounded(self) -> bool:
         """Whether every logit is known to lie within the range that needs no shift."""
@@ -75,7 +89,10 @@ class _Problem:
         return bound <= _SAFE_LOGIT  # false for NaN as well
 
     def tiles(self) -> Iterator[_Tile]:
-        """Visit the tiles; the logits of one are overwritten by the next."""
+        """Visit the tiles; the logits of one are overwritten by the next, unless they are kept."""
+        if self.kept:
+            yield from self.kept
+            return
         num_queries, num_keys = self.queries.shape[0], self.keys.shape[0]
         height, width = self.shape
         if self.sides == "self":
@@ -87,7 +104,10 @@ class _Problem:
                 if self.sides == "self" and columns.start < rows.start:
                     continue
                 high, wide = rows.stop - rows.start, columns.stop - columns.start
-                logits = memory[: high * wide].view(high, wide)
+                if self.kept is None:
+                    logits = memory[: high * wide].view(high, wide)
+                else:
+                    logits = torch.empty_like(memory[: high * wide]).view(high, wide)
                 torch.mm(self.queries[rows], self.keys[columns].T, out=logits)
                 similarity = None
                 if self.weight is not None:
@@ -99,7 +119,10 @@ class _Problem:
                 mirrored = self.sides == "both" or (
                     self.sides == "self" and columns.start > rows.start
                 )
-                yield _Tile(rows, columns, logits, similarity, mirrored)
+                tile = _Tile(rows, columns, logits, similarity, mirrored)
+                if self.kept is not None:
+                    self.kept.append(tile)
+                yield tile
 
     def totals(self) -> tuple[Tensor, Tensor]:
         """Log-sum-exp of every row (Q,) and column (K,); columns only where ``sides`` asks."""
@@ -107,10 +130,10 @@ class _Problem:
         columns = rows if self.sides == "self" else _Total(self.keys)
         for tile in self.tiles():
             if self.bounded:
-                tile.logits.exp_()
-                rows.sum[tile.rows] += tile.logits.sum(1)
+                terms = tile.logits.exp_() if self.kept is None else tile.logits.exp()
+                rows.sum[tile.rows] += terms.sum(1)
                 if tile.mirrored:
-                    columns.sum[tile.columns] += tile.logits.sum(0)
+                    columns.sum[tile.columns] += terms.sum(0)
             else:
                 rows.fold(tile.rows, tile.logits, 1)
                 if tile.mirrored:
@@ -181,7 +204,7 @@ class _Total:
             self.top = torch.full_like(self.sum, -torch.inf)
         top = torch.maximum(self.top[at], logits.amax(dim))
         shift = torch.where(top.isfinite(), top, 0.0)
-        added = (logits - shift.unsqueeze(dim)).exp_().sum(dim)
+        added = _exp_(logits - shift.unsqueeze(dim)).sum(dim)
         self.sum[at] = self.sum[at] * (self.top[at] - shift).exp() + added
         self.top[at] = top
 
@@ -220,10 +243,10 @@ class _Share:
                 self.spare = torch.empty_like(logits).view(-1)
             spare = self.spare[: logits.numel()].view_as(logits)
             return share.mul_(torch.add(factor, columns.factor[tile.columns], out=spare))
-        by_row = (logits - rows.total[tile.rows, None]).exp_().mul_(rows.upstream[tile.rows, None])
+        by_row = _exp_(logits - rows.total[tile.rows, None]).mul_(rows.upstream[tile.rows, None])
         if columns is None:
             return by_row
-        by_column = logits.sub_(columns.total[tile.columns]).exp_()
+        by_column = _exp_(logits.sub_(columns.total[tile.columns]))
         return by_row.add_(by_column.mul_(columns.upstream[tile.columns]))
 
 
@@ -237,6 +260,15 @@ class _Side:
         self.upstream = upstream.to(total.dtype).masked_fill(empty, 0.0)
         self.factor = self.upstream * (-self.total).exp()
         """Upstream over sum of exponentials; only meaningful for bounded logits."""
+
+
+def _exp_(logits: Tensor) -> Tensor:
+    """Exponentials in place; those that would underflow are 0 at once.
+
+    Where a result is subnormal or less, the vectorised exponential of the CPU takes ten to thirty
+    times as long, and scores of an untrained model with wide vectors are mostly so far apart.
+    """
+    return F.threshold_(logits, math.log(torch.finfo(logits.dtype).tiny), -math.inf).exp_()
 
 
 class _FirstOrder(torch.autograd.Function):
@@ -271,7 +303,10 @@ class _TiledLogSumExp(torch.autograd.Function):
         ctx.tau_like = tau.detach() if isinstance(tau, Tensor) else None
         with torch.autocast(queries.device.type, enabled=False):
             problem = _Problem(queries, keys, float(tau), weight, parameters, exclude, sides)
+            if any(ctx.needs_input_grad) and problem.is_small:
+                problem.kept = []
             rows, columns = problem.totals()
+        ctx.kept = problem.kept
         if sides != "both":
             columns = columns.new_empty(0)
             ctx.mark_non_differentiable(columns)
@@ -293,8 +328,9 @@ class _TiledLogSumExp(torch.autograd.Function):
         queries, keys, rows, columns, *parameters = ctx.saved_tensors
         weight, sides = ctx.weight, ctx.sides
         with torch.autocast(queries.device.type, enabled=False):
+            kept, ctx.kept = ctx.kept, None  # the gradients are written over them
             problem = _Problem(
-                queries, keys, ctx.tau, weight, tuple(parameters), ctx.exclude, sides
+                queries, keys, ctx.tau, weight, tuple(parameters), ctx.exclude, sides, kept
             )
             out: Grads = [
                 torch.zeros_like(p) if needed else None

@@ -15,7 +15,7 @@ from kge.sampling.candidate_scores import undisturbed
 from kge.sampling.filtering import known_triples
 from kge.sampling.mining import mine
 from kge.structure import Side
-from kge.training.candidate_mass import batch_folds, candidate_mass
+from kge.training.candidate_mass import batch_folds, batch_vectors, candidate_mass
 from kge.training.candidates import (
     Batch,
     CandidateDraw,
@@ -24,6 +24,9 @@ from kge.training.candidates import (
     TripleRows,
     hidden_answers,
 )
+from kge.training.nuclear_norm import nuclear_3_norm
+from kge.training.relation_contrast import relation_contrast
+from kge.training.row_gradients import use_row_gradients
 
 
 class InBatchTrainingLoop(TrainingLoop[Batch]):
@@ -58,6 +61,14 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         unbiased: weigh candidates by one over the probability to be one, so that few stand for all.
         exclude_known: leave out all answers known from training; otherwise only the row's own.
         sides: ``both``, ``head`` or ``tail``.
+        n3: weight of the nuclear 3-norm of each row's head, relation and tail
+            (:func:`kge.training.nuclear_norm.nuclear_3_norm`), averaged like the loss. Give the
+            model ``regularizer=None`` beside it: ComplEx and DistMult bring one of their own.
+        relations: weight of predicting the relation, with the same temperature
+            (:func:`kge.training.relation_contrast.relation_contrast`).
+        row_gradients: update only rows of the batch
+            (:func:`kge.training.row_gradients.use_row_gradients`); needs the optimizer ``adagrad``,
+            ``sparseadam`` or ``sgd``, and a pool that is drawn.
         kwargs: of PyKEEN's training loop (model, triples_factory, optimizer, ...).
 
     Raises:
@@ -84,10 +95,20 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         unbiased: bool = False,
         exclude_known: bool = True,
         sides: Literal["both", "head", "tail"] = "both",
+        n3: float = 0.0,
+        relations: float = 0.0,
+        row_gradients: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         _check(tau=tau, beta=beta, mined=mined, mine_pool=mine_pool, sides=sides)
+        for name, weight in (("n3", n3), ("relations", relations)):
+            if not 0 <= weight < float("inf"):
+                raise ValueError(f"{name} must be a weight from 0, got {weight}")
+        if row_gradients:
+            if pool == "all":
+                raise ValueError("row_gradients=True saves nothing with pool='all': all rows change")
+            use_row_gradients(self.model, self.optimizer)
         if unbiased and (mined or pool == "all"):
             reason = "mined candidates have no known probability" if mined else "all are candidates"
             raise ValueError(f"unbiased=True needs a drawn pool alone: {reason}")
@@ -102,6 +123,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         self.tau, self.beta, self.margin = tau, beta, margin
         self.unbiased, self.exclude_known = unbiased, exclude_known
         both: tuple[Side, ...] = ("head", "tail")
+        self.n3, self.relations = n3, relations
         self.asked = both if sides == "both" else (sides,)
 
     def _create_training_data_loader(
@@ -158,7 +180,14 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
                 side: self._with_mined(triples, side, one) for side, one in candidates.items()
             }
         ids = {side: one.ids.to(device) for side, one in candidates.items()}
-        folds = batch_folds(self.model, triples.to(device), ids, mode=self.mode)
+        there = triples.to(device)
+        vectors = batch_vectors(self.model, there, ids, mode=self.mode)
+        if vectors is None and (self.n3 or self.relations):
+            raise ValueError(
+                f"n3={self.n3} and relations={self.relations} need a model of query and key "
+                f"vectors, such as ComplEx or DistMult, got {type(self.model).__name__}"
+            )
+        folds = batch_folds(self.model, there, ids, mode=self.mode, vectors=vectors)
         known = self._known if self.exclude_known else None
         losses = []
         for side, fold in folds.items():
@@ -171,7 +200,13 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
                 log_weight=one.log_weight.to(fold.positive),
                 exclude=hidden.to(device),
             )
-            losses.append(F.softplus(mass - (fold.positive - self.margin) / self.tau))
+            loss = F.softplus(mass - (fold.positive - self.margin) / self.tau)
+            if vectors is not None and self.n3:
+                loss = loss + self.n3 * nuclear_3_norm(*vectors.factors(there, side))
+            if vectors is not None and self.relations:
+                contrast = relation_contrast(vectors, there, side, tau=self.tau)
+                loss = loss + self.relations * contrast
+            losses.append(loss)
         return torch.stack(losses)
 
     def _with_mined(self, triples: Tensor, side: Side, candidates: Candidates) -> Candidates:

@@ -20,6 +20,7 @@ from graphcl.kernels import (
     LowRankWeight,
     SimilarityWeight,
     TileWeight,
+    chunked,
     explain_impl,
     negative_logsumexp,
     two_sided_logsumexp,
@@ -545,6 +546,39 @@ def test_number_of_tiles(small_tiles: UseSide, path: str, blocks: int) -> None:
         assert diagonal_area == 6 * 15**2 + 10**2
     else:
         assert area == 100 * 100
+
+
+@pytest.mark.parametrize("path", ["rows", "both", "self"])
+@pytest.mark.parametrize("regime", TAUS)
+def test_kept_tiles_give_the_gradients_of_recomputed_ones(
+    small_tiles: UseSide, monkeypatch: pytest.MonkeyPatch, path: str, regime: str
+) -> None:
+    tied = path == "self"
+    case = make_case(50, 50, 4, tau=TAUS[regime], exclude="diagonal", tied=tied)
+    sides = "both" if path == "both" else "rows"
+    again = case.run("chunked", sides)
+    given = upstream(again)
+    expected = gradients(again, given, case.inputs)
+    monkeypatch.setattr(chunked, "_KEPT_PAIRS", 50 * 50)
+    outputs = case.run("chunked", sides)
+    with Products() as backward:
+        found = torch.autograd.grad(outputs, case.inputs, given, retain_graph=True)
+    assert backward.shapes == []
+    with Products() as second:  # the first pass has written over the kept logits
+        twice = torch.autograd.grad(outputs, case.inputs, given)
+    assert second.shapes
+    for one, other, third in zip(found, twice, expected, strict=True):
+        torch.testing.assert_close(one, third)
+        torch.testing.assert_close(other, third)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scores_far_apart_leave_out_what_would_underflow(dtype: torch.dtype) -> None:
+    tiny = math.log(torch.finfo(dtype).tiny)
+    logits = torch.tensor([0.0, tiny + 1, tiny - 1, 2 * tiny, -math.inf, math.nan], dtype=dtype)
+    expected = logits.exp()
+    expected[2:5] = 0.0
+    torch.testing.assert_close(chunked._exp_(logits.clone()), expected, equal_nan=True, rtol=1e-4, atol=0)
 
 
 def test_asymmetry_is_not_folded(small_tiles: UseSide) -> None:
