@@ -66,8 +66,11 @@ class BatchVectors:
 
     def relation_keys(self) -> Tensor:
         """Keys (R, D) of all relations by the model's own ids, inverse ones among them."""
-        with _unregularised(self._vectors.relations):
-            return self._vectors.as_key(self._vectors.relations(None))
+        relations = self._vectors.relations
+        # Looked up, so that a gradient of rows stays one.
+        every = torch.arange(relations.max_id, device=self._table.device)
+        with _unregularised(relations):
+            return self._vectors.as_key(relations(every))
 
     def keys(self, ids: Tensor) -> Tensor:
         """Keys (n, D) of (n,) entities; all of them, in their order, are not copied."""

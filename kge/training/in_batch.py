@@ -107,7 +107,9 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
                 raise ValueError(f"{name} must be a weight from 0, got {weight}")
         if row_gradients:
             if pool == "all":
-                raise ValueError("row_gradients=True saves nothing with pool='all': all rows change")
+                raise ValueError(
+                    "row_gradients=True saves nothing with pool='all': all rows change"
+                )
             use_row_gradients(self.model, self.optimizer)
         if unbiased and (mined or pool == "all"):
             reason = "mined candidates have no known probability" if mined else "all are candidates"

@@ -31,7 +31,7 @@ def use_row_gradients(model: Model, optimizer: Optimizer) -> None:
     found = [part for part in model.modules() if isinstance(part, torch.nn.Embedding)]
     if not found:
         raise ValueError(
-            f"row_gradients needs embeddings that are looked up, and {type(model).__name__} has none"
+            f"row_gradients needs embeddings to look up, and {type(model).__name__} has none"
         )
     for part in found:
         part.sparse = True

@@ -578,7 +578,9 @@ def test_scores_far_apart_leave_out_what_would_underflow(dtype: torch.dtype) -> 
     logits = torch.tensor([0.0, tiny + 1, tiny - 1, 2 * tiny, -math.inf, math.nan], dtype=dtype)
     expected = logits.exp()
     expected[2:5] = 0.0
-    torch.testing.assert_close(chunked._exp_(logits.clone()), expected, equal_nan=True, rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        chunked._exp_(logits.clone()), expected, equal_nan=True, rtol=1e-4, atol=0
+    )
 
 
 def test_asymmetry_is_not_folded(small_tiles: UseSide) -> None:
