@@ -17,6 +17,7 @@ CASES = (
     "accuracy",
     "infonce",
     "kg_negatives",
+    "kg_quality",
     "kg_ranking",
     "kg_throughput",
     "lightning_overhead",

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from graphcl.kernels.exclusions import Exclude
@@ -263,12 +262,13 @@ class _Side:
 
 
 def _exp_(logits: Tensor) -> Tensor:
-    """Exponentials in place; those that would underflow are 0 at once.
+    """Exponentials of logits up to about 0, in place, by powers of two.
 
-    Where a result is subnormal or less, the vectorised exponential of the CPU takes ten to thirty
-    times as long, and scores of an untrained model with wide vectors are mostly so far apart.
+    On a CPU the exponential to base e takes ten to thirty times as long where it underflows, and
+    scores of an untrained model with wide vectors are mostly so far apart. The relative error of a
+    term grows with its logit, to 4e-6 in float32 for a term of e^-80.
     """
-    return F.threshold_(logits, math.log(torch.finfo(logits.dtype).tiny), -math.inf).exp_()
+    return logits.mul_(1 / math.log(2)).exp2_()
 
 
 class _FirstOrder(torch.autograd.Function):
