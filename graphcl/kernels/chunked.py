@@ -1,9 +1,10 @@
 """Log-sum-exp over negatives in bounded memory: tiles are computed, folded and recomputed.
 
 The forward pass keeps one number per row (and column); the backward pass computes each tile again
-and multiplies it out at once, so that memory beyond inputs and gradients is a few tiles. A product
-of a matrix with itself visits each off-diagonal tile once and uses it for both of its sides.
-See ``README.md`` beside this file for the derivation.
+and multiplies it out at once, so that memory beyond inputs and gradients is a few tiles. Where the
+whole problem is no more than that, its tiles are kept instead. A product of a matrix with itself
+visits each off-diagonal tile once and uses it for both of its sides. See ``README.md`` beside this
+file for the derivation.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class BatchVectors:
     """
 
     def __init__(self, vectors: QueryKeyModel, ids: Tensor | None) -> None:
-        self.score = vectors.score
+        self.model, self.score = vectors.model, vectors.score
         representation = vectors.entities
         place: Tensor | None = None
         if ids is not None:

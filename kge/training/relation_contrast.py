@@ -31,7 +31,10 @@ def relation_contrast(
     """
     queries = vectors.relation_queries(triples, side)
     if queries is None:
-        raise ValueError("relation prediction needs DistMult, ComplEx or TransE")
+        raise ValueError(
+            "relation prediction needs DistMult, ComplEx or TransE, got "
+            f"{type(vectors.model).__name__}; leave out relations"
+        )
     keys = vectors.relation_keys()
     own = vectors.asked(triples, side)[:, 1]
     if vectors.score == "dot":
