@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NoReturn
 
 import torch
@@ -66,6 +67,10 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
             model ``regularizer=None`` beside it: ComplEx and DistMult bring one of their own.
         relations: weight of predicting the relation, with the same temperature
             (:func:`kge.training.relation_contrast.relation_contrast`).
+        all_after: after that many epochs all entities are candidates, as with ``pool="all"``. A
+            pool finds the rough places of all entities for little; the exact softmax then tells
+            apart those that a pool rarely holds together. Needs an optimizer that takes dense
+            gradients beside sparse ones (``adagrad``, ``sgd``), if ``row_gradients``.
         row_gradients: update only rows of the batch
             (:func:`kge.training.row_gradients.use_row_gradients`); needs the optimizer ``adagrad``,
             ``sparseadam`` or ``sgd``, and a pool that is drawn.
@@ -97,6 +102,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         sides: Literal["both", "head", "tail"] = "both",
         n3: float = 0.0,
         relations: float = 0.0,
+        all_after: int | None = None,
         row_gradients: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -105,6 +111,8 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         for name, weight in (("n3", n3), ("relations", relations)):
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"{name} must be a weight from 0, got {weight}")
+        if all_after is not None and (all_after < 0 or mined):
+            raise ValueError(f"all_after={all_after} must be a count of epochs, without mined")
         if row_gradients:
             if pool == "all":
                 raise ValueError(
@@ -125,7 +133,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         self.tau, self.beta, self.margin = tau, beta, margin
         self.unbiased, self.exclude_known = unbiased, exclude_known
         both: tuple[Side, ...] = ("head", "tail")
-        self.n3, self.relations = n3, relations
+        self.n3, self.relations, self.all_after = n3, relations, all_after
         self.asked = both if sides == "both" else (sides,)
 
     def _create_training_data_loader(
@@ -145,13 +153,23 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         self._entities = triples_factory.num_entities
         # Known answers are those of training, also for the relations' inverses.
         self._known = known_triples(triples, self._entities, triples_factory.real_num_relations)
-        draw: Any = CandidateDraw(
+        draw = CandidateDraw(
             triples, self._entities, self.pool, in_batch=self.in_batch, unbiased=self.unbiased
         )
         rows: Any = TripleRows(triples)
+        collate: Any = draw if self.all_after is None else self._draw_or_all(draw)
         return DataLoader(
-            rows, batch_size=batch_size, drop_last=drop_last, collate_fn=draw, **kwargs
+            rows, batch_size=batch_size, drop_last=drop_last, collate_fn=collate, **kwargs
         )
+
+    def _draw_or_all(self, draw: CandidateDraw) -> Callable[[Tensor], Batch]:
+        everything = CandidateDraw(draw.triples, self._entities, "all")
+
+        def collate(triples: Tensor) -> Batch:
+            assert self.all_after is not None
+            return (everything if self._epoch >= self.all_after else draw)(triples)
+
+        return collate
 
     @staticmethod
     def _get_batch_size(batch: Batch) -> int:

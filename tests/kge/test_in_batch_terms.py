@@ -217,3 +217,43 @@ def test_row_gradients_refuse_what_would_not_work() -> None:
             pool="all",
             row_gradients=True,
         )
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+@pytest.mark.parametrize("rows", [False, True])
+def test_all_entities_become_candidates_after_some_epochs(
+    rows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triples = factory()
+    loop = InBatchTrainingLoop(
+        model=model_of("complex", triples),
+        triples_factory=triples,
+        optimizer="adagrad",
+        pool=2,
+        in_batch=False,
+        all_after=2,
+        row_gradients=rows,
+    )
+    seen: list[tuple[int, int]] = []
+    losses = loop._losses
+
+    def watched(triples: Tensor, batch: Any) -> Tensor:
+        seen.append((loop._epoch, len(batch.tail.ids)))
+        return losses(triples, batch)
+
+    monkeypatch.setattr(loop, "_losses", watched)
+    loop.train(triples, num_epochs=4, batch_size=800, use_tqdm=False)
+    assert {done for done, _ in seen} == {0, 1, 2, 3}  # epochs that are over
+    assert all(count <= 2 if done < 2 else count == 14 for done, count in seen)
+
+
+def test_all_after_refuses_mining_and_negative_counts() -> None:
+    triples = factory()
+    for options in ({"all_after": -1}, {"all_after": 3, "mined": 2}):
+        with pytest.raises(ValueError, match=r"all_after=.* must be a count of epochs"):
+            InBatchTrainingLoop(
+                model=model_of("complex", triples),
+                triples_factory=triples,
+                optimizer="sgd",
+                **options,  # type: ignore[arg-type]
+            )
