@@ -17,6 +17,8 @@ CASES = (
     "accuracy",
     "graph_methods",
     "infonce",
+    "kg_negatives",
+    "kg_quality",
     "kg_ranking",
     "kg_samplers",
     "kg_throughput",

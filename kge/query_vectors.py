@@ -29,11 +29,13 @@ class QueryRule(NamedTuple):
         score: how queries and keys are compared, see :func:`graphcl.kernels.rank_counts`.
         tail: query for tails from (B, D) heads and relations.
         head: query for heads from (B, D) tails and relations.
+        relation: query for relations from (B, D) heads and tails; None where there is none.
     """
 
     score: Score
     tail: Callable[[Tensor, Tensor], Tensor]
     head: Callable[[Tensor, Tensor], Tensor]
+    relation: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 class QueryKeyModel:
@@ -48,12 +50,13 @@ class QueryKeyModel:
         score: how queries and keys are compared. Only the order of the model's own scores is kept:
             powers of norms are not taken.
         entities: what represents the entities.
+        relations: what represents the relations.
     """
 
     def __init__(self, model: ERModel[Any, Any, Any], rule: QueryRule) -> None:
         self.model, self._rule, self.score = model, rule, rule.score
         self.entities: Representation = model.entity_representations[0]
-        self._relations: Representation = model.relation_representations[0]
+        self.relations: Representation = model.relation_representations[0]
         self._entity_rows: Callable[[Tensor], Tensor] = self.entities
 
     def with_entities(self, rows: Callable[[Tensor], Tensor]) -> QueryKeyModel:
@@ -67,22 +70,37 @@ class QueryKeyModel:
 
         A model trained with inverse relations is asked for tails of the inverse in place of heads.
         """
+        heads, relations, tails = self.asked(triples, side).T
+        if side == "tail" or self.model.use_inverse_triples:
+            return self.tail_queries(heads, relations)
+        return self.head_queries(relations, tails)
+
+    def asked(self, triples: Tensor, side: Side) -> Tensor:
+        """The (B, 3) triples by the ids that the model itself uses when asked for that side.
+
+        With inverse relations, a question for heads is one for the tails of the inverse triple.
+        """
         if side == "tail":
-            batch = self.model._prepare_batch(triples[:, :2], index_relation=1)
-            return self.tail_queries(batch[:, 0], batch[:, 1])
-        batch = self.model._prepare_batch(triples[:, 1:], index_relation=0)
-        if self.model.use_inverse_triples:
-            inverse = self.model._prepare_inverse_batch(batch, index_relation=0)
-            return self.tail_queries(inverse[:, 0], inverse[:, 1])
-        return self.head_queries(batch[:, 0], batch[:, 1])
+            return self.model._prepare_batch(triples, index_relation=1)
+        if not self.model.use_inverse_triples:
+            return self.model._prepare_batch(triples, index_relation=1)
+        known = self.model._prepare_batch(triples[:, 1:], index_relation=0)
+        inverse = self.model._prepare_inverse_batch(known, index_relation=0)
+        return torch.cat([inverse, triples[:, :1]], 1)
 
     def tail_queries(self, heads: Tensor, relations: Tensor) -> Tensor:
         """Queries (B, D) for the tails of (h, r, ?), by the ids that the model itself uses."""
-        return _as_real(self._rule.tail(self._entity_rows(heads), self._relations(relations)))
+        return _as_real(self._rule.tail(self._entity_rows(heads), self.relations(relations)))
 
     def head_queries(self, relations: Tensor, tails: Tensor) -> Tensor:
         """Queries (B, D) for the heads of (?, r, t), by the ids that the model itself uses."""
-        return _as_real(self._rule.head(self._entity_rows(tails), self._relations(relations)))
+        return _as_real(self._rule.head(self._entity_rows(tails), self.relations(relations)))
+
+    def relation_queries(self, heads: Tensor, tails: Tensor) -> Tensor | None:
+        """Queries (B, D) for the relations of (h, ?, t), or None if no query compares them."""
+        if self._rule.relation is None:
+            return None
+        return _as_real(self._rule.relation(self._entity_rows(heads), self._entity_rows(tails)))
 
     def keys(self, side: Side = "tail") -> Tensor:
         """Keys (E, D) of all entities; the same for both sides."""
@@ -146,9 +164,9 @@ def _overrides(model: ERModel[Any, Any, Any], name: str) -> bool:
 def _rule(interaction: Interaction[Any, Any, Any]) -> QueryRule | None:
     kind = type(interaction)  # a subclass may compute anything
     if kind is DistMultInteraction:
-        return QueryRule("dot", torch.mul, torch.mul)
+        return QueryRule("dot", torch.mul, torch.mul, torch.mul)
     if kind is ComplExInteraction:
-        return QueryRule("dot", torch.mul, _rotate_back)
+        return QueryRule("dot", torch.mul, _rotate_back, lambda head, tail: head.conj() * tail)
     if kind is RotatEInteraction:
         # PyKEEN takes the Euclidean norm of the complex difference, not the sum of moduli of the
         # paper, and rotates tails back by the conjugate, whatever the modulus of the relation.
@@ -156,8 +174,12 @@ def _rule(interaction: Interaction[Any, Any, Any]) -> QueryRule | None:
     if isinstance(interaction, TransEInteraction) and kind is TransEInteraction:
         norms: dict[float, Score] = {1: "l1", 2: "l2"}
         norm = norms.get(interaction.p)
-        return None if norm is None else QueryRule(norm, torch.add, torch.sub)
+        return None if norm is None else QueryRule(norm, torch.add, torch.sub, _difference)
     return None
+
+
+def _difference(head: Tensor, tail: Tensor) -> Tensor:
+    return tail - head
 
 
 def _rotate_back(tail: Tensor, relation: Tensor) -> Tensor:

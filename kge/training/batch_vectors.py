@@ -30,7 +30,7 @@ class BatchVectors:
     """
 
     def __init__(self, vectors: QueryKeyModel, ids: Tensor | None) -> None:
-        self.score = vectors.score
+        self.model, self.score = vectors.model, vectors.score
         representation = vectors.entities
         place: Tensor | None = None
         if ids is not None:
@@ -45,6 +45,32 @@ class BatchVectors:
     def queries(self, triples: Tensor, side: Side) -> Tensor:
         """See :meth:`kge.query_vectors.QueryKeyModel.queries`."""
         return self._vectors.queries(triples, side)
+
+    def asked(self, triples: Tensor, side: Side) -> Tensor:
+        """See :meth:`kge.query_vectors.QueryKeyModel.asked`."""
+        return self._vectors.asked(triples, side)
+
+    def factors(self, triples: Tensor, side: Side) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows (B, d) of heads, relations and tails as a side is asked for; no penalty sees them.
+
+        With inverse relations, asking for heads means the factors of the inverse triples.
+        """
+        heads, relations, tails = self.asked(triples, side).T
+        with _unregularised(self._vectors.relations):
+            return self._rows(heads), self._vectors.relations(relations), self._rows(tails)
+
+    def relation_queries(self, triples: Tensor, side: Side) -> Tensor | None:
+        """See :meth:`kge.query_vectors.QueryKeyModel.relation_queries`; no penalty sees them."""
+        heads, _, tails = self.asked(triples, side).T
+        return self._vectors.with_entities(self._rows).relation_queries(heads, tails)
+
+    def relation_keys(self) -> Tensor:
+        """Keys (R, D) of all relations by the model's own ids, inverse ones among them."""
+        relations = self._vectors.relations
+        # Looked up, so that a gradient of rows stays one.
+        every = torch.arange(relations.max_id, device=self._table.device)
+        with _unregularised(relations):
+            return self._vectors.as_key(relations(every))
 
     def keys(self, ids: Tensor) -> Tensor:
         """Keys (n, D) of (n,) entities; all of them, in their order, are not copied."""

@@ -64,12 +64,29 @@ def candidate_mass(
     return tilted + shift
 
 
+def batch_vectors(
+    model: Model,
+    triples: Tensor,
+    candidates: Mapping[Side, Tensor],
+    *,
+    mode: InductiveMode | None = None,
+) -> BatchVectors | None:
+    """The vectors that a batch needs, or None where the model compares none; see batch_folds."""
+    vectors, _ = query_key_model(model) if mode is None else (None, "")
+    if vectors is None or getattr(vectors.model.interaction, "power_norm", False):
+        return None
+    everything = any(len(ids) == model.num_entities for ids in candidates.values())
+    named = torch.cat([triples[:, 0], triples[:, 2], *candidates.values()])
+    return BatchVectors(vectors, None if everything else named)
+
+
 def batch_folds(
     model: Model,
     triples: Tensor,
     candidates: Mapping[Side, Tensor],
     *,
     mode: InductiveMode | None = None,
+    vectors: BatchVectors | None = None,
 ) -> dict[Side, Fold]:
     """For each side the fold that suits the model: matrix products, distances, or its own scores.
 
@@ -78,18 +95,16 @@ def batch_folds(
         triples: (B, 3) triples without inverse relations, on the model's device.
         candidates: (C,) ascending distinct entities that replace the head, the tail, or either.
         mode: PyKEEN's inductive mode.
+        vectors: what :func:`batch_vectors` gave, if it has been asked already.
 
     Raises:
         ValueError: the model scores all entities or none.
     """
-    vectors, _ = query_key_model(model) if mode is None else (None, "")
-    if vectors is None or getattr(vectors.model.interaction, "power_norm", False):
+    batch = vectors or batch_vectors(model, triples, candidates, mode=mode)
+    if batch is None:
         return {
             side: _model_fold(model, triples, side, ids, mode) for side, ids in candidates.items()
         }
-    everything = any(len(ids) == model.num_entities for ids in candidates.values())
-    named = torch.cat([triples[:, 0], triples[:, 2], *candidates.values()])
-    batch = BatchVectors(vectors, None if everything else named)
     return {side: _vector_fold(batch, triples, side, ids) for side, ids in candidates.items()}
 
 

@@ -93,6 +93,7 @@ class CandidateDraw:
             raise ValueError(f"pool must be 'all' or a count of entities, got {pool!r}")
         if pool == 0 and not in_batch:
             raise ValueError("pool=0 without in_batch leaves no candidates; set pool=1024, say")
+        self.triples = triples
         self.num_entities, self.pool, self.in_batch = num_entities, pool, in_batch
         self.unbiased = unbiased and pool != "all"
         self._frequency = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NoReturn
 
 import torch
@@ -15,7 +16,7 @@ from kge.sampling.candidate_scores import undisturbed
 from kge.sampling.filtering import known_triples
 from kge.sampling.mining import mine
 from kge.structure import Side
-from kge.training.candidate_mass import batch_folds, candidate_mass
+from kge.training.candidate_mass import batch_folds, batch_vectors, candidate_mass
 from kge.training.candidates import (
     Batch,
     CandidateDraw,
@@ -24,6 +25,9 @@ from kge.training.candidates import (
     TripleRows,
     hidden_answers,
 )
+from kge.training.nuclear_norm import nuclear_3_norm
+from kge.training.relation_contrast import relation_contrast
+from kge.training.row_gradients import use_row_gradients
 
 
 class InBatchTrainingLoop(TrainingLoop[Batch]):
@@ -58,6 +62,18 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         unbiased: weigh candidates by one over the probability to be one, so that few stand for all.
         exclude_known: leave out all answers known from training; otherwise only the row's own.
         sides: ``both``, ``head`` or ``tail``.
+        n3: weight of the nuclear 3-norm of each row's head, relation and tail
+            (:func:`kge.training.nuclear_norm.nuclear_3_norm`), averaged like the loss. Give the
+            model ``regularizer=None`` beside it: ComplEx and DistMult bring one of their own.
+        relations: weight of predicting the relation, with the same temperature
+            (:func:`kge.training.relation_contrast.relation_contrast`).
+        all_after: after that many epochs all entities are candidates, as with ``pool="all"``. A
+            pool finds the rough places of all entities for little; the exact softmax then tells
+            apart those that a pool rarely holds together. Needs an optimizer that takes dense
+            gradients beside sparse ones (``adagrad``, ``sgd``), if ``row_gradients``.
+        row_gradients: update only rows of the batch
+            (:func:`kge.training.row_gradients.use_row_gradients`); needs the optimizer ``adagrad``,
+            ``sparseadam`` or ``sgd``, and a pool that is drawn.
         kwargs: of PyKEEN's training loop (model, triples_factory, optimizer, ...).
 
     Raises:
@@ -84,10 +100,25 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         unbiased: bool = False,
         exclude_known: bool = True,
         sides: Literal["both", "head", "tail"] = "both",
+        n3: float = 0.0,
+        relations: float = 0.0,
+        all_after: int | None = None,
+        row_gradients: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         _check(tau=tau, beta=beta, mined=mined, mine_pool=mine_pool, sides=sides)
+        for name, weight in (("n3", n3), ("relations", relations)):
+            if not 0 <= weight < float("inf"):
+                raise ValueError(f"{name} must be a weight from 0, got {weight}")
+        if all_after is not None and (all_after < 0 or mined):
+            raise ValueError(f"all_after={all_after} must be a count of epochs, without mined")
+        if row_gradients:
+            if pool == "all":
+                raise ValueError(
+                    "row_gradients=True saves nothing with pool='all': all rows change"
+                )
+            use_row_gradients(self.model, self.optimizer)
         if unbiased and (mined or pool == "all"):
             reason = "mined candidates have no known probability" if mined else "all are candidates"
             raise ValueError(f"unbiased=True needs a drawn pool alone: {reason}")
@@ -102,6 +133,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         self.tau, self.beta, self.margin = tau, beta, margin
         self.unbiased, self.exclude_known = unbiased, exclude_known
         both: tuple[Side, ...] = ("head", "tail")
+        self.n3, self.relations, self.all_after = n3, relations, all_after
         self.asked = both if sides == "both" else (sides,)
 
     def _create_training_data_loader(
@@ -121,13 +153,23 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         self._entities = triples_factory.num_entities
         # Known answers are those of training, also for the relations' inverses.
         self._known = known_triples(triples, self._entities, triples_factory.real_num_relations)
-        draw: Any = CandidateDraw(
+        draw = CandidateDraw(
             triples, self._entities, self.pool, in_batch=self.in_batch, unbiased=self.unbiased
         )
         rows: Any = TripleRows(triples)
+        collate: Any = draw if self.all_after is None else self._draw_or_all(draw)
         return DataLoader(
-            rows, batch_size=batch_size, drop_last=drop_last, collate_fn=draw, **kwargs
+            rows, batch_size=batch_size, drop_last=drop_last, collate_fn=collate, **kwargs
         )
+
+    def _draw_or_all(self, draw: CandidateDraw) -> Callable[[Tensor], Batch]:
+        everything = CandidateDraw(draw.triples, self._entities, "all")
+
+        def collate(triples: Tensor) -> Batch:
+            assert self.all_after is not None
+            return (everything if self._epoch >= self.all_after else draw)(triples)
+
+        return collate
 
     @staticmethod
     def _get_batch_size(batch: Batch) -> int:
@@ -158,7 +200,14 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
                 side: self._with_mined(triples, side, one) for side, one in candidates.items()
             }
         ids = {side: one.ids.to(device) for side, one in candidates.items()}
-        folds = batch_folds(self.model, triples.to(device), ids, mode=self.mode)
+        there = triples.to(device)
+        vectors = batch_vectors(self.model, there, ids, mode=self.mode)
+        if vectors is None and (self.n3 or self.relations):
+            raise ValueError(
+                f"n3={self.n3} and relations={self.relations} need a model of query and key "
+                f"vectors, such as ComplEx or DistMult, got {type(self.model).__name__}"
+            )
+        folds = batch_folds(self.model, there, ids, mode=self.mode, vectors=vectors)
         known = self._known if self.exclude_known else None
         losses = []
         for side, fold in folds.items():
@@ -171,7 +220,13 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
                 log_weight=one.log_weight.to(fold.positive),
                 exclude=hidden.to(device),
             )
-            losses.append(F.softplus(mass - (fold.positive - self.margin) / self.tau))
+            loss = F.softplus(mass - (fold.positive - self.margin) / self.tau)
+            if vectors is not None and self.n3:
+                loss = loss + self.n3 * nuclear_3_norm(*vectors.factors(there, side))
+            if vectors is not None and self.relations:
+                contrast = relation_contrast(vectors, there, side, tau=self.tau)
+                loss = loss + self.relations * contrast
+            losses.append(loss)
         return torch.stack(losses)
 
     def _with_mined(self, triples: Tensor, side: Side, candidates: Candidates) -> Candidates:

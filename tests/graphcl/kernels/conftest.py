@@ -7,17 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphcl.kernels import tiles
+from graphcl.kernels import chunked, tiles
 
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Tiles of at most 16 x 16; call the fixture to set another side."""
+    """Tiles of at most 16 x 16, none kept for the backward pass; call it to set another side."""
 
     def use(side: int) -> None:
         monkeypatch.setitem(tiles._SIDE, "cpu", side)
 
     use(16)
+    monkeypatch.setattr(chunked, "_KEPT_PAIRS", 0)
     return use
 
 

@@ -20,6 +20,7 @@ from graphcl.kernels import (
     LowRankWeight,
     SimilarityWeight,
     TileWeight,
+    chunked,
     explain_impl,
     negative_logsumexp,
     two_sided_logsumexp,
@@ -545,6 +546,41 @@ def test_number_of_tiles(small_tiles: UseSide, path: str, blocks: int) -> None:
         assert diagonal_area == 6 * 15**2 + 10**2
     else:
         assert area == 100 * 100
+
+
+@pytest.mark.parametrize("path", ["rows", "both", "self"])
+@pytest.mark.parametrize("regime", TAUS)
+def test_kept_tiles_give_the_gradients_of_recomputed_ones(
+    small_tiles: UseSide, monkeypatch: pytest.MonkeyPatch, path: str, regime: str
+) -> None:
+    tied = path == "self"
+    case = make_case(50, 50, 4, tau=TAUS[regime], exclude="diagonal", tied=tied)
+    sides = "both" if path == "both" else "rows"
+    again = case.run("chunked", sides)
+    given = upstream(again)
+    expected = gradients(again, given, case.inputs)
+    monkeypatch.setattr(chunked, "_KEPT_PAIRS", 50 * 50)
+    outputs = case.run("chunked", sides)
+    with Products() as backward:
+        found = torch.autograd.grad(outputs, case.inputs, given, retain_graph=True)
+    assert backward.shapes == []
+    with Products() as second:  # the first pass has written over the kept logits
+        twice = torch.autograd.grad(outputs, case.inputs, given)
+    assert second.shapes
+    for one, other, third in zip(found, twice, expected, strict=True):
+        torch.testing.assert_close(one, third)
+        torch.testing.assert_close(other, third)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exponentials_by_powers_of_two(dtype: torch.dtype) -> None:
+    lowest, eps = math.log(torch.finfo(dtype).tiny), torch.finfo(dtype).eps
+    logits = torch.linspace(lowest, 0.0, 1000, dtype=dtype)
+    found = chunked._exp_(logits.clone())
+    torch.testing.assert_close(found, logits.exp(), rtol=-2 * lowest * eps, atol=0)
+    special = torch.tensor([-math.inf, 3 * lowest, math.nan], dtype=dtype)
+    expected = torch.tensor([0.0, 0.0, math.nan], dtype=dtype)
+    assert torch.equal(chunked._exp_(special).nan_to_num(-1.0), expected.nan_to_num(-1.0))
 
 
 def test_asymmetry_is_not_folded(small_tiles: UseSide) -> None:
