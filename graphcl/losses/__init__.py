@@ -1,9 +1,19 @@
 """Contrastive losses: thin modules over :mod:`graphcl.kernels`."""
 
 from graphcl.losses.bootstrap import BootstrapLoss
+from graphcl.losses.candidates import CandidatePool, CandidateQueue, Candidates
 from graphcl.losses.deca import DeCA
 from graphcl.losses.infomax import discriminator_loss
 from graphcl.losses.infonce import InfoNCE
 from graphcl.losses.resc import ReSC
 
-__all__ = ["BootstrapLoss", "DeCA", "InfoNCE", "ReSC", "discriminator_loss"]
+__all__ = [
+    "BootstrapLoss",
+    "CandidatePool",
+    "CandidateQueue",
+    "Candidates",
+    "DeCA",
+    "InfoNCE",
+    "ReSC",
+    "discriminator_loss",
+]

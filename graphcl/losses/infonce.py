@@ -13,6 +13,7 @@ from graphcl.kernels.exclusions import Exclude
 from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp, two_sided_logsumexp
 from graphcl.kernels.weights import TileWeight
+from graphcl.losses.candidates import Candidates
 
 
 class InfoNCE(nn.Module):
@@ -69,7 +70,15 @@ class InfoNCE(nn.Module):
         self.intra_view, self.symmetric, self.decoupled = intra_view, symmetric, decoupled
         self.weight, self.normalize = weight, normalize
 
-    def forward(self, z1: Tensor, z2: Tensor, *, exclude: Exclude | None = None) -> Tensor:
+    def forward(
+        self,
+        z1: Tensor,
+        z2: Tensor,
+        *,
+        exclude: Exclude | None = None,
+        ids: Tensor | None = None,
+        beyond: Candidates | None = None,
+    ) -> Tensor:
         """The mean loss.
 
         Args:
@@ -77,6 +86,11 @@ class InfoNCE(nn.Module):
             z2: (N, D) the same nodes in view 2.
             exclude: further pairs of nodes that are no negatives in either view (false negatives,
                 repeated nodes of a batch); the positive pair always stays.
+            ids: (N,) int64 global ids: rows of one node are no negatives of each other. Needed with
+                ``beyond``; without ids, every row is a node of its own.
+            beyond: negatives that are no anchors (a queue, other processes' batches), under the
+                same rules as the nodes of the batch: those of the other view, and with
+                ``intra_view`` those of the anchor's own view.
 
         Raises:
             ValueError: shapes differ, fewer than two nodes, or what the kernel refuses.
@@ -87,6 +101,16 @@ class InfoNCE(nn.Module):
             )
         if z1.shape[0] < 2:
             raise ValueError(f"InfoNCE needs at least two nodes, got {z1.shape[0]}")
+        if ids is not None:
+            if ids.shape != z1.shape[:1] or ids.is_floating_point():
+                raise ValueError(
+                    f"ids must be {z1.shape[0]} integers, got {tuple(ids.shape)} of {ids.dtype}"
+                )
+            if len(ids.unique()) < len(ids):  # distinct nodes need no exclusion
+                same = Exclude.same_group(ids, ids)
+                exclude = same if exclude is None else same | exclude
+        elif beyond is not None:
+            raise ValueError("candidates beyond the batch need the ids of its nodes: pass ids=")
         # Similarities are summed in float32 or float64 whatever autocast says.
         with torch.autocast(z1.device.type, enabled=False):
             wide = torch.float64 if z1.dtype == torch.float64 else torch.float32
@@ -95,6 +119,10 @@ class InfoNCE(nn.Module):
                 z1, z2 = F.normalize(z1), F.normalize(z2)
             positive = (z1 * z2).sum(1) / self.tau
             forward, backward = self._inter_view(z1, z2, positive, exclude)
+            if beyond is not None and ids is not None:
+                forward = torch.logaddexp(forward, self._beyond(z1, ids, beyond, 1))
+                if self.symmetric:
+                    backward = torch.logaddexp(backward, self._beyond(z2, ids, beyond, 2))
             loss = self._direction(z1, forward, exclude) - positive
             if self.symmetric:
                 loss = (loss + self._direction(z2, backward, exclude) - positive) / 2
@@ -141,6 +169,21 @@ class InfoNCE(nn.Module):
             impl=self.impl,
         )
         return torch.logaddexp(inter, intra)
+
+    def _beyond(self, anchors: Tensor, ids: Tensor, beyond: Candidates, view: int) -> Tensor:
+        """Log-sum over candidates outside of the batch for anchors of one view."""
+        other, own = (beyond.z2, beyond.z1) if view == 1 else (beyond.z1, beyond.z2)
+        keys, key_ids = other.to(anchors.dtype), beyond.ids
+        if self.intra_view:
+            keys, key_ids = torch.cat([keys, own.to(anchors.dtype)]), key_ids.repeat(2)
+        return negative_logsumexp(
+            anchors,
+            F.normalize(keys) if self.normalize else keys,
+            tau=self.tau,
+            log_weight=self.weight,
+            exclude=Exclude.same_group(ids, key_ids),
+            impl=self.impl,
+        )
 
     def extra_repr(self) -> str:
         """Settings shown by ``print``."""

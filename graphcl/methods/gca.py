@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from torch import Tensor
+from torch_geometric.data import Data
 
+from graphcl.losses.candidates import CandidatePool
 from graphcl.methods.grace import GRACE
 from graphcl.views.adaptive import edge_drop_probabilities, feature_mask_probabilities
 from graphcl.views.centrality import centrality
@@ -42,12 +44,34 @@ class GCA(GRACE):
         self.scheme, self.threshold = scheme, threshold
         self._graph: tuple[Tensor, Tensor] | None = None
         self._probabilities: list[tuple[Tensor, Tensor]] = []
+        self._whole: list[tuple[Tensor, Tensor]] = []
 
     def view(self, x: Tensor, edge_index: Tensor, which: int) -> tuple[Tensor, Tensor]:
         """Draw view ``which`` with the probabilities of this graph."""
         edge, feature = self.probabilities(x, edge_index)[which]
         edges = drop_edges(edge_index, edge, undirected=self.undirected_views)
         return mask_features(x, feature), edges
+
+    def prepare(self, x: Tensor, edge_index: Tensor) -> None:
+        """Take the probabilities of the whole graph for all of its parts."""
+        self._whole = self.probabilities(x, edge_index)
+
+    def seed_loss(self, batch: Data, pool: CandidatePool | None = None) -> Tensor:
+        """See :meth:`GRACE.seed_loss`; edges are dropped with their probability in the whole graph.
+
+        Without :meth:`prepare`, centralities are those of the batch.
+        """
+        self.use_whole_graph(batch)
+        return super().seed_loss(batch, pool)
+
+    def use_whole_graph(self, batch: Data) -> None:
+        """Give the edges of a batch their probabilities in the whole graph, if that is known."""
+        if self._whole:
+            self._graph = (batch.x, batch.edge_index)
+            self._probabilities = [
+                (edge[batch.e_id.to(edge.device)].to(batch.x.device), feature.to(batch.x.device))
+                for edge, feature in self._whole
+            ]
 
     def probabilities(self, x: Tensor, edge_index: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Drop probabilities (E,) and mask probabilities (F,) of both views.

@@ -9,9 +9,11 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from graphcl.community.assignment import soft_assignment
 from graphcl.encoders.message_passing import encoder as make_encoder
+from graphcl.losses.candidates import CandidatePool
 from graphcl.losses.deca import DeCA, Density
 from graphcl.losses.infonce import InfoNCE
 from graphcl.losses.resc import ReSC
@@ -108,20 +110,42 @@ class GCooL(GCA):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.forward`."""
+        return self._loss(x, edge_index, x.shape[0])
+
+    def seed_loss(self, batch: Data, pool: CandidatePool | None = None) -> Tensor:
+        """See :meth:`GraphMethod.seed_loss`.
+
+        DeCA takes the edges of the batch, ReSC contrasts the seeds with the centroids of the seeds.
+        """
+        self.use_whole_graph(batch)
+        return self._loss(
+            batch.x, batch.edge_index, batch.batch_size, batch.n_id[: batch.batch_size], pool
+        )
+
+    def _loss(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        count: int,
+        ids: Tensor | None = None,
+        pool: CandidatePool | None = None,
+    ) -> Tensor:
+        """The loss with the first ``count`` nodes as anchors."""
         views = [self.view(x, edge_index, which) for which in (0, 1)]
         h1, h2 = (F.normalize(self.head(self.encode(*view))) for view in views)
-        node: Tensor = self.loss(h1, h2)
+        node = self.contrast(h1[:count], h2[:count], ids, pool)
         share, aggregation = gcool_schedule(int(self.epoch), self.stride)
         if share == 0:
             return node
         r1, r2 = self.memberships(h1), self.memberships(h2)
         deca = (self.deca(r1, views[0][1]) + self.deca(r2, views[1][1])) / 2
-        resc: Tensor = self.resc(h1, h2, r1.argmax(1), r2.argmax(1), len(self.centres))
+        own1, own2 = r1[:count].argmax(1), r2[:count].argmax(1)
+        resc: Tensor = self.resc(h1[:count], h2[:count], own1, own2, len(self.centres))
         return node + share * (aggregation * deca + (1 - aggregation) * resc)
 
     def after_step(self, step: int, total: int) -> None:
         """Count the epochs of the schedule."""
-        self.epoch.fill_(step + 1)
+        self.epoch.fill_((step + 1) // self.steps_per_epoch)
 
 
 def gcool_schedule(epoch: int, stride: float) -> tuple[float, float]:

@@ -7,10 +7,12 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from graphcl.encoders.heads import ProjectionHead
 from graphcl.encoders.message_passing import encoder as make_encoder
 from graphcl.encoders.message_passing import grace_channels
+from graphcl.losses.candidates import CandidatePool, Candidates
 from graphcl.losses.infonce import InfoNCE
 from graphcl.methods.method import GraphMethod
 from graphcl.methods.rates import view_rates
@@ -46,6 +48,7 @@ class GRACE(GraphMethod):
     """
 
     paper: ClassVar[str] = "GRACE, Zhu et al., 2020, arXiv 2006.04131"
+    uses_candidates: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -92,11 +95,52 @@ class GRACE(GraphMethod):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.forward`."""
+        return self.contrast(*self.project(x, edge_index))
+
+    def seed_loss(self, batch: Data, pool: CandidatePool | None = None) -> Tensor:
+        """See :meth:`GraphMethod.seed_loss`; the candidates are the seeds and those of ``pool``."""
+        h1, h2 = (h[: batch.batch_size] for h in self.project(batch.x, batch.edge_index))
+        return self.contrast(h1, h2, batch.n_id[: batch.batch_size], pool)
+
+    def project(self, x: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
+        """Projected nodes (N, hidden) of two freshly drawn views."""
         h1, h2 = (self.head(self.encode(*self.view(x, edge_index, which))) for which in (0, 1))
-        # InfoNCE sees inner products only: fewer columns with the same ones are less work.
-        basis = self.head.span() if isinstance(self.loss, InfoNCE) else None
+        return h1, h2
+
+    def contrast(
+        self,
+        h1: Tensor,
+        h2: Tensor,
+        ids: Tensor | None = None,
+        pool: CandidatePool | None = None,
+    ) -> Tensor:
+        """The loss of projected nodes.
+
+        Args:
+            h1: (B, hidden) in view 1.
+            h2: (B, hidden) in view 2.
+            ids: (B,) global ids of the nodes; none for the whole graph.
+            pool: candidates beyond these nodes.
+
+        Raises:
+            ValueError: candidates beyond the nodes for a loss that takes none.
+        """
+        beyond = None
+        if pool is not None and ids is not None:
+            beyond = pool.beyond(Candidates(h1, h2, ids))
+        if not isinstance(self.loss, InfoNCE):
+            if beyond is not None:
+                raise ValueError(
+                    f"{type(self.loss).__name__} takes no candidates beyond the batch: train it in "
+                    "one process, without a queue"
+                )
+            plain: Tensor = self.loss(h1, h2)
+            return plain
+        # InfoNCE sees inner products only: fewer columns with the same ones are less work. Keys of
+        # earlier weights lie outside of their span.
+        basis = self.head.span() if beyond is None else None
         if basis is not None:
-            with torch.autocast(x.device.type, enabled=False):
+            with torch.autocast(h1.device.type, enabled=False):
                 h1, h2 = h1.to(basis.dtype) @ basis, h2.to(basis.dtype) @ basis
-        loss: Tensor = self.loss(h1, h2)
+        loss: Tensor = self.loss(h1, h2, ids=ids, beyond=beyond)
         return loss

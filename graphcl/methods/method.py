@@ -7,6 +7,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from graphcl.losses.candidates import CandidatePool
 
 
 class GraphMethod(nn.Module, ABC):
@@ -28,6 +31,10 @@ class GraphMethod(nn.Module, ABC):
 
     paper: ClassVar[str] = ""
     """Name, year and arXiv id of the paper."""
+    uses_candidates: ClassVar[bool] = False
+    """Whether :meth:`seed_loss` contrasts anchors with candidates, so that a queue has a use."""
+    steps_per_epoch: int = 1
+    """Optimiser steps in which every node is an anchor once; the training loop sets it."""
 
     @abstractmethod
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
@@ -37,6 +44,39 @@ class GraphMethod(nn.Module, ABC):
             x: (N, F) node features.
             edge_index: (2, E) directed edges; an undirected graph stores both directions.
         """
+
+    def seed_loss(self, batch: Data, pool: CandidatePool | None = None) -> Tensor:
+        """The training loss of a part of the graph: the first ``batch_size`` nodes are the anchors.
+
+        A batch whose anchors are all nodes gives what :meth:`forward` gives for the whole graph.
+        Methods that have this form define it; see :meth:`takes_batches`.
+
+        Args:
+            batch: a subgraph with ``x``, ``edge_index``, global node ids ``n_id``, places of its
+                edges in the whole graph ``e_id``, and ``batch_size``.
+            pool: candidates beyond the batch, for methods with negatives.
+
+        Raises:
+            ValueError: the method has no such form.
+        """
+        raise ValueError(f"{type(self).__name__} trains on the full graph only: use --loader full")
+
+    @classmethod
+    def takes_batches(cls) -> bool:
+        """Whether :meth:`seed_loss` belongs to :meth:`forward`.
+
+        A class that replaces ``forward`` alone has no mini-batch form: its parent's is another
+        loss.
+        """
+        owners = {
+            name: next(owner for owner in cls.__mro__ if name in vars(owner))
+            for name in ("forward", "seed_loss")
+        }
+        defined = owners["seed_loss"] is not GraphMethod
+        return defined and issubclass(owners["seed_loss"], owners["forward"])
+
+    def prepare(self, x: Tensor, edge_index: Tensor) -> None:
+        """Called with the whole graph before training on parts of it."""
 
     @abstractmethod
     def encode(self, x: Tensor, edge_index: Tensor) -> Tensor:

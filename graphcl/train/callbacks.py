@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -18,39 +19,60 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from sklearn.cluster import MiniBatchKMeans
+from torch_geometric.data import Data
 
+from graphcl.kernels.processes import from_first_process, process_index, sum_over_processes
 from graphcl.methods.method import GraphMethod
+from graphcl.minibatch.seeds import SeedOrder
 from graphcl.train.files import write_csv
 from graphcl.train.module import ContrastiveModule
 
 
 class LossCurve(Callback):
-    """Loss, learning rate and seconds of every epoch; part of the checkpoint."""
+    """Loss, learning rate and seconds of every epoch; part of the checkpoint.
+
+    The loss is the mean over the epoch's steps, the learning rate that of its first step. Seconds
+    include the making of batches.
+    """
 
     columns = ("epoch", "loss", "lr", "seconds")
 
     def __init__(self) -> None:
         self.rows: list[list[float]] = []
+        self._steps: list[list[float]] = []
         self._started = self._rate = 0.0
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Start the clock of the step, and note its learning rate before a schedule moves on."""
-        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
         self._started = time.perf_counter()
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Note the learning rate before a schedule moves on."""
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Note the step."""
+        """Note the step, and the epoch after its last one."""
         assert isinstance(pl_module, ContrastiveModule)
-        seconds = time.perf_counter() - self._started
-        self.rows.append([trainer.global_step - 1, pl_module.last_loss, self._rate, seconds])
+        now = time.perf_counter()
+        # A run that continues inside of an epoch has seen no start of it.
+        seconds = now - self._started if self._started else 0.0
+        self._started = now
+        self._steps.append([pl_module.last_loss, self._rate, seconds])
+        if trainer.global_step % pl_module.steps_per_epoch == 0:
+            losses, rates, times = zip(*self._steps, strict=True)
+            epoch = trainer.global_step // pl_module.steps_per_epoch - 1
+            self.rows.append([epoch, fmean(losses), rates[0], sum(times)])
+            self._steps = []
 
     def state_dict(self) -> dict[str, Any]:
         """The curve so far."""
-        return {"rows": self.rows}
+        return {"rows": self.rows, "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue a curve."""
         self.rows = [list(row) for row in state_dict["rows"]]
+        self._steps = [list(step) for step in state_dict["steps"]]
 
     def write(self, path: Path) -> None:
         """Write ``curves.csv``."""
@@ -58,7 +80,7 @@ class LossCurve(Callback):
 
 
 class EpochProgress(Callback):
-    """One bar over all epochs, with the loss, the time passed and the time left."""
+    """One bar over all optimiser steps, with the loss, the time passed and the time left."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -66,7 +88,9 @@ class EpochProgress(Callback):
         self._next = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the bar, at the epoch a continued run starts from."""
+        """Show the bar, at the step a continued run starts from."""
+        assert isinstance(pl_module, ContrastiveModule)
+        total = pl_module.options.epochs * pl_module.steps_per_epoch
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -77,11 +101,11 @@ class EpochProgress(Callback):
             auto_refresh=False,
         )
         self._bar.add_task(
-            self.label, total=trainer.max_epochs, completed=trainer.current_epoch, loss=math.nan
+            self.label, total=total, completed=trainer.global_step, loss=math.nan
         )
         self._bar.start()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Move the bar, at most ten times a second."""
         assert isinstance(pl_module, ContrastiveModule)
         now = time.monotonic()
@@ -116,7 +140,8 @@ class EpochProgress(Callback):
 class BestWeights(Callback):
     """Keep, in memory and in checkpoints, the weights that gave the lowest training loss.
 
-    The loss of a step belongs to the weights before its update.
+    The loss of a step belongs to the weights before its update; the mean loss of an epoch of more
+    than one step is counted for the weights at its end.
     """
 
     def __init__(self) -> None:
@@ -128,9 +153,19 @@ class BestWeights(Callback):
     ) -> None:
         """Copy the weights when their loss is the lowest so far."""
         assert isinstance(pl_module, ContrastiveModule)
-        if pl_module.last_loss < self.loss:
-            self.loss = pl_module.last_loss
-            self.weights = {k: v.clone() for k, v in pl_module.method.state_dict().items()}
+        if pl_module.steps_per_epoch == 1:
+            self._offer(pl_module.last_loss, pl_module.method)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same for an epoch of several steps."""
+        assert isinstance(pl_module, ContrastiveModule)
+        if pl_module.steps_per_epoch > 1:
+            self._offer(float(trainer.callback_metrics["loss"]), pl_module.method)
+
+    def _offer(self, loss: float, method: GraphMethod) -> None:
+        if loss < self.loss:
+            self.loss = loss
+            self.weights = {k: v.clone() for k, v in method.state_dict().items()}
 
     def restore(self, method: GraphMethod) -> None:
         """Put the best weights back."""
@@ -158,18 +193,68 @@ class Patience(EarlyStopping):
 
 
 class RollingCheckpoint(Checkpoint):
-    """Save ``checkpoint.ckpt`` at the end of an epoch, at most every ``seconds``.
+    """Save ``checkpoint.ckpt`` after a step or at the end of an epoch, at most every ``seconds``.
 
     A ``Checkpoint``, because Lightning runs those after all other callbacks: what is saved includes
-    their state at the end of the same epoch.
+    their state at the same place. With several processes the first one keeps the time and writes,
+    and all of them take part.
     """
 
     def __init__(self, path: Path, seconds: float) -> None:
         self.path, self.seconds = path, seconds
         self._saved = time.monotonic()
 
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Save inside of an epoch when it is time."""
+        assert isinstance(pl_module, ContrastiveModule)
+        if trainer.global_step % pl_module.steps_per_epoch:
+            self._save(trainer)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save when it is time."""
-        if time.monotonic() - self._saved >= self.seconds:
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        if from_first_process(time.monotonic() - self._saved >= self.seconds):
             trainer.save_checkpoint(self.path, weights_only=False)
             self._saved = time.monotonic()
+
+
+class HardBatches(Callback):
+    """Put nodes with similar embeddings into the same batches, so that negatives are hard.
+
+    Every ``epochs`` epochs the nodes are clustered by k-means on their embeddings, and the seeds
+    ordered by cluster (NGAME, Dahiya et al., 2023, arXiv 2207.04452). The clusters are part of the
+    checkpoint.
+
+    Args:
+        order: the order of the seeds.
+        data: the whole graph.
+        epochs: how often to cluster anew.
+        cluster_size: mean number of nodes in a cluster.
+    """
+
+    def __init__(self, order: SeedOrder, data: Data, epochs: int, cluster_size: int) -> None:
+        self.order, self.data, self.epochs = order, data, epochs
+        self.clusters = max(2, round(order.num_nodes / cluster_size))
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Cluster when it is time."""
+        assert isinstance(pl_module, ContrastiveModule)
+        if trainer.current_epoch % self.epochs:
+            return
+        x, edge_index = self.data.x, self.data.edge_index
+        z = pl_module.method.embed(x.to(pl_module.device), edge_index.to(pl_module.device))
+        rows = torch.nn.functional.normalize(z.float()).cpu().numpy()
+        found = MiniBatchKMeans(self.clusters, n_init=1, random_state=trainer.current_epoch)
+        labels = torch.from_numpy(found.fit_predict(rows)).long()
+        # Rounding may differ between processes; their seeds may not.
+        self.order.regroup(sum_over_processes(labels if process_index() == 0 else 0 * labels))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The clusters."""
+        return {"labels": self.order.labels}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue with them."""
+        self.order.regroup(state_dict["labels"])

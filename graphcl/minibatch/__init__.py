@@ -1,0 +1,19 @@
+"""Training on parts of a graph: seeds as anchors, in sampled or clustered subgraphs."""
+
+from graphcl.minibatch.loader import BatchLoader, batch_source
+from graphcl.minibatch.options import Batching
+from graphcl.minibatch.partition import partition_nodes
+from graphcl.minibatch.seeds import SeedOrder
+from graphcl.minibatch.sources import BatchSource, ClusterSource, NeighbourSource, WholeGraph
+
+__all__ = [
+    "BatchLoader",
+    "BatchSource",
+    "Batching",
+    "ClusterSource",
+    "NeighbourSource",
+    "SeedOrder",
+    "WholeGraph",
+    "batch_source",
+    "partition_nodes",
+]
