@@ -1,6 +1,6 @@
 """Training on parts of a graph: seeds as anchors, in sampled or clustered subgraphs."""
 
-from graphcl.minibatch.loader import BatchLoader, batch_source
+from graphcl.minibatch.loader import BatchLoader, batch_source, make_loader
 from graphcl.minibatch.options import Batching
 from graphcl.minibatch.partition import partition_nodes
 from graphcl.minibatch.seeds import SeedOrder
@@ -15,5 +15,6 @@ __all__ = [
     "SeedOrder",
     "WholeGraph",
     "batch_source",
+    "make_loader",
     "partition_nodes",
 ]

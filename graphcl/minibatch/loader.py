@@ -9,6 +9,7 @@ from torch_geometric.data import Data
 
 from graphcl.kernels.processes import process_index
 from graphcl.minibatch.options import Batching
+from graphcl.minibatch.partition import partition_nodes
 from graphcl.minibatch.pyg_neighbours import PygNeighbourSource, pyg_can_sample
 from graphcl.minibatch.seeds import SeedOrder, stream_seed
 from graphcl.minibatch.sources import BatchSource, ClusterSource, NeighbourSource, WholeGraph
@@ -80,3 +81,28 @@ class BatchLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue there."""
         self.position = state["position"]
+
+
+def make_loader(
+    data: Data, batching: Batching, *, seed: int = 0, processes: int = 1
+) -> BatchLoader:
+    """Batches of a graph as ``batching`` asks for, for one of several processes.
+
+    Args:
+        data: the whole graph, on the CPU.
+        batching: see there.
+        seed: of the order and of what is sampled.
+        processes: how many there are.
+    """
+    nodes = int(data.x.shape[0])
+    full = batching.loader == "full"
+    size = -(-nodes // processes) if full else batching.batch_size
+    order = SeedOrder(nodes, size, seed, processes=processes, shuffle=not full)
+    if batching.loader == "cluster":
+        parts = batching.clusters or max(1, round(4 * nodes / batching.batch_size))
+        order.regroup(
+            partition_nodes(
+                data.edge_index, nodes, min(parts, nodes), method=batching.partition, seed=seed
+            )
+        )
+    return BatchLoader(batch_source(data, batching), order)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -19,12 +18,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from sklearn.cluster import MiniBatchKMeans
-from torch_geometric.data import Data
 
-from graphcl.kernels.processes import from_first_process, process_index, sum_over_processes
+from graphcl.kernels.processes import from_first_process
 from graphcl.methods.method import GraphMethod
-from graphcl.minibatch.seeds import SeedOrder
 from graphcl.train.files import write_csv
 from graphcl.train.module import ContrastiveModule
 
@@ -58,11 +54,11 @@ class LossCurve(Callback):
         # A run that continues inside of an epoch has seen no start of it.
         seconds = now - self._started if self._started else 0.0
         self._started = now
-        self._steps.append([pl_module.last_loss, self._rate, seconds])
+        self._steps.append([self._rate, seconds])
         if trainer.global_step % pl_module.steps_per_epoch == 0:
-            losses, rates, times = zip(*self._steps, strict=True)
+            rates, times = zip(*self._steps, strict=True)
             epoch = trainer.global_step // pl_module.steps_per_epoch - 1
-            self.rows.append([epoch, fmean(losses), rates[0], sum(times)])
+            self.rows.append([epoch, pl_module.epoch_loss, rates[0], sum(times)])
             self._steps = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -100,9 +96,7 @@ class EpochProgress(Callback):
             TimeRemainingColumn(),
             auto_refresh=False,
         )
-        self._bar.add_task(
-            self.label, total=total, completed=trainer.global_step, loss=math.nan
-        )
+        self._bar.add_task(self.label, total=total, completed=trainer.global_step, loss=math.nan)
         self._bar.start()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -160,7 +154,7 @@ class BestWeights(Callback):
         """The same for an epoch of several steps."""
         assert isinstance(pl_module, ContrastiveModule)
         if pl_module.steps_per_epoch > 1:
-            self._offer(float(trainer.callback_metrics["loss"]), pl_module.method)
+            self._offer(pl_module.epoch_loss, pl_module.method)
 
     def _offer(self, loss: float, method: GraphMethod) -> None:
         if loss < self.loss:
@@ -218,43 +212,3 @@ class RollingCheckpoint(Checkpoint):
         if from_first_process(time.monotonic() - self._saved >= self.seconds):
             trainer.save_checkpoint(self.path, weights_only=False)
             self._saved = time.monotonic()
-
-
-class HardBatches(Callback):
-    """Put nodes with similar embeddings into the same batches, so that negatives are hard.
-
-    Every ``epochs`` epochs the nodes are clustered by k-means on their embeddings, and the seeds
-    ordered by cluster (NGAME, Dahiya et al., 2023, arXiv 2207.04452). The clusters are part of the
-    checkpoint.
-
-    Args:
-        order: the order of the seeds.
-        data: the whole graph.
-        epochs: how often to cluster anew.
-        cluster_size: mean number of nodes in a cluster.
-    """
-
-    def __init__(self, order: SeedOrder, data: Data, epochs: int, cluster_size: int) -> None:
-        self.order, self.data, self.epochs = order, data, epochs
-        self.clusters = max(2, round(order.num_nodes / cluster_size))
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Cluster when it is time."""
-        assert isinstance(pl_module, ContrastiveModule)
-        if trainer.current_epoch % self.epochs:
-            return
-        x, edge_index = self.data.x, self.data.edge_index
-        z = pl_module.method.embed(x.to(pl_module.device), edge_index.to(pl_module.device))
-        rows = torch.nn.functional.normalize(z.float()).cpu().numpy()
-        found = MiniBatchKMeans(self.clusters, n_init=1, random_state=trainer.current_epoch)
-        labels = torch.from_numpy(found.fit_predict(rows)).long()
-        # Rounding may differ between processes; their seeds may not.
-        self.order.regroup(sum_over_processes(labels if process_index() == 0 else 0 * labels))
-
-    def state_dict(self) -> dict[str, Any]:
-        """The clusters."""
-        return {"labels": self.order.labels}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue with them."""
-        self.order.regroup(state_dict["labels"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from statistics import fmean
 from typing import Any
 
 import lightning
@@ -51,16 +52,28 @@ class ContrastiveModule(lightning.LightningModule):
         self.method, self.options, self.seed = method, options, seed
         self.steps_per_epoch, self.pool = steps_per_epoch, pool
         method.steps_per_epoch = steps_per_epoch
-        self.last_loss = math.nan
+        self.losses: list[float] = []
         self.started_at = 0
 
+    @property
+    def last_loss(self) -> float:
+        """Loss of the last step, over all processes."""
+        return self.losses[-1] if self.losses else math.nan
+
+    @property
+    def epoch_loss(self) -> float:
+        """Mean loss of the epoch's steps so far."""
+        return fmean(self.losses)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the queue."""
+        """Keep the losses of the epoch and the queue."""
+        checkpoint["losses"] = self.losses
         if self.pool is not None and self.pool.queue is not None:
             checkpoint["queue"] = self.pool.queue.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note the epoch a continued run starts from, and go on with its queue."""
+        """Note the epoch a continued run starts from, and go on with its losses and queue."""
+        self.losses = list(checkpoint["losses"])
         self.started_at = checkpoint["global_step"] // self.steps_per_epoch
         if self.pool is not None and self.pool.queue is not None:
             self.pool.queue.load_state_dict(checkpoint["queue"], self.device)
@@ -82,13 +95,15 @@ class ContrastiveModule(lightning.LightningModule):
             loss = self.method.seed_loss(batch, self.pool) * batch.share
         else:
             loss = self.method(batch.x, batch.edge_index)
-        self.last_loss = float(sum_over_processes(loss)) / process_count()
+        if len(self.losses) == self.steps_per_epoch:
+            self.losses = []
+        self.losses.append(float(sum_over_processes(loss)) / process_count())
         if not math.isfinite(self.last_loss):
             raise FloatingPointError(
                 f"the loss is {self.last_loss} at epoch {self.current_epoch}; lower the learning "
                 f"rate (lr={self.options.lr}) or raise tau"
             )
-        self.log("loss", self.last_loss, batch_size=1, on_step=False, on_epoch=True)
+        self.log("loss", self.epoch_loss, batch_size=1)
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
