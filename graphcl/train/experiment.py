@@ -22,10 +22,13 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import NormalizeFeatures
 
 from graphcl.data import dataset_info, load_dataset
+from graphcl.kernels.processes import from_first_process
+from graphcl.minibatch.options import Batching
 from graphcl.probes import LinkResult, hold_out_links, linear_probe, link_probe, make_split
 from graphcl.train.environment import environment
 from graphcl.train.files import read_json, replacing, write_csv, write_json, write_npz
 from graphcl.train.fitting import fit
+from graphcl.train.processes import is_first, telling_of_lost_processes
 from graphcl.train.recipes import Settings, settings_for
 from graphcl.views.features import compact_features
 
@@ -49,6 +52,10 @@ def run_experiment(
     progress: bool = True,
     tensorboard: bool = False,
     checkpoint_seconds: float = 10.0,
+    batching: Batching | None = None,
+    devices: int = 1,
+    nodes: int = 1,
+    timeout_seconds: float = 1800.0,
 ) -> dict[str, Any]:
     """Train and evaluate, and return what ``metrics.json`` holds.
 
@@ -71,6 +78,11 @@ def run_experiment(
         progress: show progress bars.
         tensorboard: also write TensorBoard logs.
         checkpoint_seconds: least time between two checkpoints.
+        batching: how the graph is cut into batches; by default it is not.
+        devices: processes on this machine, see :mod:`graphcl.train.processes`. The first process
+            evaluates and writes; all of them return.
+        nodes: machines.
+        timeout_seconds: see :func:`~graphcl.train.fit`.
 
     Raises:
         ValueError: unknown names or settings, or a run directory of another experiment.
@@ -91,6 +103,11 @@ def run_experiment(
         "precision": precision,
         "seeds": list(seeds),
     }
+    batching = batching or Batching()
+    if batching.loader != "full":
+        config["batching"] = batching.as_dict()
+    if devices * nodes > 1:
+        config["processes"] = devices * nodes
     data = load_dataset(dataset, root)
     if data.x is None:
         raise ValueError(f"dataset {info.name!r} has no node features; choose one that has")
@@ -99,7 +116,8 @@ def run_experiment(
         raise ValueError(f"unknown classifier {classifier!r}; choose from {', '.join(CLASSIFIERS)}")
     if protocol is not None:
         make_split(data, protocol, seed=seeds[0])
-    _claim(folder, config)
+    if is_first():
+        _claim(folder, config)
     if settings.training.normalize_features:
         data = NormalizeFeatures()(data)
     data.x = compact_features(data.x)
@@ -116,12 +134,20 @@ def run_experiment(
             tensorboard=tensorboard,
             checkpoint_seconds=checkpoint_seconds,
             label=f"{settings.method} on {info.name}, seed {seed}",
+            batching=batching,
+            devices=devices,
+            nodes=nodes,
+            timeout_seconds=timeout_seconds,
         )
         for seed in seeds
     ]
-    metrics = _summary(config, results, device)
-    _gather(folder, seeds)
-    write_json(folder / "metrics.json", metrics)
+    metrics: dict[str, Any] = {}
+    if is_first():
+        metrics = _summary(config, results, device)
+        _gather(folder, seeds)
+        write_json(folder / "metrics.json", metrics)
+    with telling_of_lost_processes(folder):
+        metrics = from_first_process(metrics)
     return metrics
 
 
@@ -154,6 +180,8 @@ def _one_seed(
     torch.manual_seed(seed)
     method = settings.build(graph.num_node_features)
     trained = fit(method, graph, settings.training, seed=seed, folder=folder, **options)
+    if not is_first():
+        return {}
     device = next(method.parameters()).device
     embeddings = method.embed(graph.x.to(device), graph.edge_index.to(device)).float().cpu()
     started = time.perf_counter()

@@ -109,7 +109,8 @@ class ContrastiveModule(lightning.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Let the method move its targets after the step, before a checkpoint can be written."""
         super().optimizer_step(*args, **kwargs)
-        self.method.after_step(self.global_step - 1, self.options.epochs * self.steps_per_epoch)
+        # Lightning counts the step when this returns.
+        self.method.after_step(self.global_step, self.options.epochs * self.steps_per_epoch)
 
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the options."""

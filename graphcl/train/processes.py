@@ -41,7 +41,7 @@ from graphcl.kernels.processes import process_count, process_index
 _LOST = ("closed by peer", "reset by peer", "broken pipe", "refused", "timed out", "timeout")
 
 
-class ProcessLost(RuntimeError):
+class ProcessLost(ConnectionError):
     """Another process of the run has ended or does not answer."""
 
 
