@@ -154,7 +154,7 @@ def train(
     hard_every: Annotated[
         int,
         typer.Option(
-            help="For neighbor: batches of similar nodes, clustered every so many epochs."
+            help="For neighbor: cluster nodes every so many epochs; alike ones share batches."
         ),
     ] = 0,
     devices: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,

@@ -55,6 +55,7 @@ class GCooL(GCA):
     """
 
     paper: ClassVar[str] = "gCooL, Li et al., 2022, arXiv 2110.14863"
+    rests_parameters: ClassVar[bool] = True
     epoch: Tensor
 
     def __init__(

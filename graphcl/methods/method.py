@@ -33,6 +33,8 @@ class GraphMethod(nn.Module, ABC):
     """Name, year and arXiv id of the paper."""
     uses_candidates: ClassVar[bool] = False
     """Whether :meth:`seed_loss` contrasts anchors with candidates, so that a queue has a use."""
+    rests_parameters: ClassVar[bool] = False
+    """Whether some parameters get no gradient in some steps, which several processes must know."""
     steps_per_epoch: int = 1
     """Optimiser steps in which every node is an anchor once; the training loop sets it."""
 

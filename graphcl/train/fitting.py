@@ -152,7 +152,7 @@ def fit(
             accelerator=accelerator,
             devices=places,
             num_nodes=nodes,
-            strategy=strategy(devices * nodes, timeout_seconds),
+            strategy=strategy(devices * nodes, timeout_seconds, method.rests_parameters),
             use_distributed_sampler=False,
             precision=precision,  # type: ignore[arg-type]
             max_epochs=options.epochs,

@@ -45,12 +45,13 @@ class ProcessLost(ConnectionError):
     """Another process of the run has ended or does not answer."""
 
 
-def strategy(processes: int, timeout_seconds: float) -> Any:
-    """Lightning's strategy for so many processes."""
+def strategy(processes: int, timeout_seconds: float, rests_parameters: bool) -> Any:
+    """Lightning's strategy for so many processes; see ``GraphMethod.rests_parameters``."""
     if processes == 1:
         return "auto"
-    # gCooL's centres take no part in late epochs.
-    return DDPStrategy(find_unused_parameters=True, timeout=timedelta(seconds=timeout_seconds))
+    return DDPStrategy(
+        find_unused_parameters=rests_parameters, timeout=timedelta(seconds=timeout_seconds)
+    )
 
 
 def is_first() -> bool:
