@@ -148,6 +148,9 @@ def train(
         str, typer.Option(help="For neighbor: neighbours sampled per hop; -1 takes all.")
     ] = "10,10",
     queue: Annotated[int, typer.Option(help="Keys of earlier batches as further negatives.")] = 0,
+    key_momentum: Annotated[
+        float, typer.Option(help="With a queue: of the slow copy of the encoder that makes keys.")
+    ] = 0.99,
     partition: Annotated[
         str, typer.Option(help="For cluster: auto, metis, louvain or bandwidth.")
     ] = "auto",
@@ -192,6 +195,7 @@ def train(
             batch_size=batch_size,
             fan_out=tuple(parse_fan_out(fan_out)),
             queue=queue,
+            momentum=key_momentum,
             partition=partition,  # type: ignore[arg-type]
             hard_every=hard_every,
         ),

@@ -1,10 +1,11 @@
 """Contrastive losses: thin modules over :mod:`graphcl.kernels`."""
 
 from graphcl.losses.bootstrap import BootstrapLoss
-from graphcl.losses.candidates import CandidatePool, CandidateQueue, Candidates
+from graphcl.losses.candidates import Candidates
 from graphcl.losses.deca import DeCA
 from graphcl.losses.infomax import discriminator_loss
 from graphcl.losses.infonce import InfoNCE
+from graphcl.losses.pool import CandidatePool, CandidateQueue
 from graphcl.losses.resc import ReSC
 
 __all__ = [

@@ -78,6 +78,7 @@ class InfoNCE(nn.Module):
         exclude: Exclude | None = None,
         ids: Tensor | None = None,
         beyond: Candidates | None = None,
+        keys: Candidates | None = None,
     ) -> Tensor:
         """The mean loss.
 
@@ -91,6 +92,8 @@ class InfoNCE(nn.Module):
             beyond: negatives that are no anchors (a queue, other processes' batches), under the
                 same rules as the nodes of the batch: those of the other view, and with
                 ``intra_view`` those of the anchor's own view.
+            keys: the same nodes as another encoder sees them (MoCo's momentum copy): they take the
+                place of ``z1`` and ``z2`` as positives and as negatives.
 
         Raises:
             ValueError: shapes differ, fewer than two nodes, or what the kernel refuses.
@@ -109,7 +112,7 @@ class InfoNCE(nn.Module):
             if len(ids.unique()) < len(ids):  # distinct nodes need no exclusion
                 same = Exclude.same_group(ids, ids)
                 exclude = same if exclude is None else same | exclude
-        elif beyond is not None:
+        elif beyond is not None or keys is not None:
             raise ValueError("candidates beyond the batch need the ids of its nodes: pass ids=")
         # Similarities are summed in float32 or float64 whatever autocast says.
         with torch.autocast(z1.device.type, enabled=False):
@@ -117,6 +120,8 @@ class InfoNCE(nn.Module):
             z1, z2 = z1.to(wide), z2.to(wide)
             if self.normalize:
                 z1, z2 = F.normalize(z1), F.normalize(z2)
+            if keys is not None and ids is not None:
+                return self._from_keys(z1, z2, ids, keys, beyond)
             positive = (z1 * z2).sum(1) / self.tau
             forward, backward = self._inter_view(z1, z2, positive, exclude)
             if beyond is not None and ids is not None:
@@ -169,6 +174,21 @@ class InfoNCE(nn.Module):
             impl=self.impl,
         )
         return torch.logaddexp(inter, intra)
+
+    def _from_keys(
+        self, z1: Tensor, z2: Tensor, ids: Tensor, keys: Candidates, beyond: Candidates | None
+    ) -> Tensor:
+        """The mean loss with positives and negatives of another encoder."""
+        every = keys if beyond is None else Candidates.cat([keys, beyond])
+        losses = []
+        for view, anchors, own in ((1, z1, keys.z2), (2, z2, keys.z1)):
+            own = own.to(anchors.dtype)
+            positive = (anchors * (F.normalize(own) if self.normalize else own)).sum(1) / self.tau
+            whole = self._beyond(anchors, ids, every, view)
+            if not self.decoupled:
+                whole = torch.logaddexp(whole, positive)
+            losses.append((whole - positive).mean())
+        return (losses[0] + losses[1]) / 2 if self.symmetric else losses[0]
 
     def _beyond(self, anchors: Tensor, ids: Tensor, beyond: Candidates, view: int) -> Tensor:
         """Log-sum over candidates outside of the batch for anchors of one view."""

@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 from graphcl.encoders.heads import MLPPredictor
 from graphcl.encoders.message_passing import GCNEncoder
 from graphcl.losses.bootstrap import BootstrapLoss
-from graphcl.losses.candidates import CandidatePool
+from graphcl.losses.pool import CandidatePool
 from graphcl.methods.method import GraphMethod
 from graphcl.methods.rates import view_rates
 from graphcl.views.edges import drop_edges

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphcl.encoders.message_passing import encoder as make_encoder
-from graphcl.losses.candidates import CandidatePool
 from graphcl.losses.infomax import discriminator_loss
+from graphcl.losses.pool import CandidatePool
 from graphcl.methods.method import GraphMethod
 from graphcl.views.features import shuffle_rows
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphcl.losses.candidates import CandidatePool
+from graphcl.losses.pool import CandidatePool
 from graphcl.methods.grace import GRACE
 from graphcl.views.adaptive import edge_drop_probabilities, feature_mask_probabilities
 from graphcl.views.centrality import centrality

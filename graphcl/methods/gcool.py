@@ -13,9 +13,9 @@ from torch_geometric.data import Data
 
 from graphcl.community.assignment import soft_assignment
 from graphcl.encoders.message_passing import encoder as make_encoder
-from graphcl.losses.candidates import CandidatePool
 from graphcl.losses.deca import DeCA, Density
 from graphcl.losses.infonce import InfoNCE
+from graphcl.losses.pool import CandidatePool
 from graphcl.losses.resc import ReSC
 from graphcl.methods.gca import GCA
 
@@ -134,7 +134,7 @@ class GCooL(GCA):
         """The loss with the first ``count`` nodes as anchors."""
         views = [self.view(x, edge_index, which) for which in (0, 1)]
         h1, h2 = (F.normalize(self.head(self.encode(*view))) for view in views)
-        node = self.contrast(h1[:count], h2[:count], ids, pool)
+        node = self.contrast(h1[:count], h2[:count], ids, views, pool)
         share, aggregation = gcool_schedule(int(self.epoch), self.stride)
         if share == 0:
             return node

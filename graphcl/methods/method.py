@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphcl.losses.candidates import CandidatePool
+from graphcl.losses.pool import CandidatePool
 
 
 class GraphMethod(nn.Module, ABC):

@@ -22,6 +22,8 @@ class Batching:
         fan_out: neighbours sampled per node, one number per hop from the seeds outwards; -1 takes
             all. For ``neighbor``.
         queue: keys of earlier batches that compete as well; 0 for none.
+        momentum: of the slow copy of the encoder that keys come from, with a queue; see
+            :class:`~graphcl.losses.CandidatePool`.
         partition: for ``cluster``, see :func:`~graphcl.minibatch.partition_nodes`.
         clusters: for ``cluster``, number of parts; 0 makes about four to a batch.
         hard_every: for ``neighbor``, put nodes of one cluster of the embeddings into the same
@@ -36,6 +38,7 @@ class Batching:
     batch_size: int = 1024
     fan_out: tuple[int, ...] = (10, 10)
     queue: int = 0
+    momentum: float = 0.99
     partition: Partition = "auto"
     clusters: int = 0
     hard_every: int = 0
@@ -57,6 +60,8 @@ class Batching:
         for name in ("queue", "clusters", "hard_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
         if self.loader == "full" and self.queue:
             raise ValueError(
                 f"a queue of {self.queue} has no effect on the full graph, where every node is a "

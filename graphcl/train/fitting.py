@@ -20,7 +20,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch.utils.data import DataLoader
 from torch_geometric.data import Data
 
-from graphcl.losses.candidates import CandidatePool, CandidateQueue
+from graphcl.losses.pool import CandidatePool, CandidateQueue
 from graphcl.methods.method import GraphMethod
 from graphcl.minibatch.loader import make_loader
 from graphcl.minibatch.options import Batching
@@ -132,7 +132,8 @@ def fit(
         _check_batching(method, batching)
         method.prepare(whole.x, whole.edge_index)
         loader = make_loader(whole, batching, seed=seed, processes=devices * nodes)
-        pool = CandidatePool(CandidateQueue(batching.queue) if batching.queue else None)
+        queue = CandidateQueue(batching.queue) if batching.queue else None
+        pool = CandidatePool(queue, batching.momentum)
         module = ContrastiveModule(method, options, seed, steps_per_epoch=len(loader), pool=pool)
         if batching.hard_every:
             size = max(2, batching.batch_size // 4)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphcl.kernels.processes import process_count, sum_over_processes
-from graphcl.losses.candidates import CandidatePool
+from graphcl.losses.pool import CandidatePool
 from graphcl.methods.method import GraphMethod
 from graphcl.train.recipes import TrainingOptions
 
@@ -36,7 +36,7 @@ class ContrastiveModule(lightning.LightningModule):
         options: optimiser and schedule.
         seed: of the views; see :func:`step_seed`. All processes draw from the same streams.
         steps_per_epoch: optimiser steps per epoch.
-        pool: candidates beyond a batch; its queue is part of the checkpoint.
+        pool: candidates beyond a batch, part of the checkpoint.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class ContrastiveModule(lightning.LightningModule):
         return fmean(self.losses)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the losses of the epoch and the queue."""
+        """Keep the losses of the epoch and the candidates of earlier batches."""
         checkpoint["losses"] = self.losses
-        if self.pool is not None and self.pool.queue is not None:
-            checkpoint["queue"] = self.pool.queue.state_dict()
+        if self.pool is not None:
+            checkpoint["pool"] = self.pool.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note the epoch a continued run starts from, and go on with its losses and queue."""
+        """Note the epoch a continued run starts from, and go on with what it had."""
         self.losses = list(checkpoint["losses"])
         self.started_at = checkpoint["global_step"] // self.steps_per_epoch
-        if self.pool is not None and self.pool.queue is not None:
-            self.pool.queue.load_state_dict(checkpoint["queue"], self.device)
+        if self.pool is not None:
+            self.pool.load_state_dict(checkpoint["pool"], self.device)
 
     def on_train_batch_start(self, batch: Data, batch_idx: int) -> None:
         """Give the step its own random stream."""
