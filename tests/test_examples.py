@@ -9,6 +9,8 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
     "communities_gcool.py": [["--smoke"]],
+    "grace_distributed.py": [["--smoke"]],
+    "grace_minibatch.py": [["--smoke"]],
     "link_prediction_ncn.py": [["--smoke", "--quiet", "--predictor", p] for p in ("ncn", "ncnc")],
     "pykeen_negatives.py": [["--smoke", "--negatives", n] for n in ("uniform", "hasa", "lemon")],
 }

@@ -144,7 +144,8 @@ def fit(
         callbacks.append(EpochProgress(label))
     path = None if folder is None else Path(folder)
     if path is not None:
-        path.mkdir(parents=True, exist_ok=True)
+        if is_first():
+            path.mkdir(parents=True, exist_ok=True)
         callbacks.append(RollingCheckpoint(path / "checkpoint.ckpt", checkpoint_seconds))
     if target.type == "cuda":
         torch.cuda.reset_peak_memory_stats(target)
