@@ -1,6 +1,6 @@
 """Rows and sums across the processes of ``torch.distributed``; with one process, nothing happens.
 
-Every function here is a collective: all processes call it, in the same order.
+Gathering, summing and broadcasting are collectives: all processes call them, in the same order.
 """
 
 from __future__ import annotations

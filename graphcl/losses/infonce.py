@@ -96,7 +96,8 @@ class InfoNCE(nn.Module):
                 place of ``z1`` and ``z2`` as positives and as negatives.
 
         Raises:
-            ValueError: shapes differ, fewer than two nodes, or what the kernel refuses.
+            ValueError: shapes differ, fewer than two nodes, arguments that do not go together, or
+                what the kernel refuses.
         """
         if z1.shape != z2.shape or z1.dim() != 2:
             raise ValueError(
@@ -104,6 +105,8 @@ class InfoNCE(nn.Module):
             )
         if z1.shape[0] < 2:
             raise ValueError(f"InfoNCE needs at least two nodes, got {z1.shape[0]}")
+        if keys is not None and exclude is not None:
+            raise ValueError("exclude names rows of z1 and z2, which are no candidates with keys=")
         if ids is not None:
             if ids.shape != z1.shape[:1] or ids.is_floating_point():
                 raise ValueError(

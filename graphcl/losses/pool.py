@@ -166,6 +166,6 @@ class CandidatePool:
             self._target.load_state_dict(self._stored)
         for slow, fast in zip(self._target.parameters(), modules.parameters(), strict=True):
             slow.lerp_(fast, 1 - self.momentum)
-        for slow, fast in zip(self._target.buffers(), modules.buffers(), strict=True):
-            slow.copy_(fast)
+        for kept, current in zip(self._target.buffers(), modules.buffers(), strict=True):
+            kept.copy_(current)
         return self._target
