@@ -10,6 +10,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
     "clustering_pamcgc.py": [["--smoke"]],
     "communities_gcool.py": [["--smoke"]],
+    "grace_distributed.py": [["--smoke"]],
+    "grace_minibatch.py": [["--smoke"]],
     "link_prediction_ncn.py": [
         ["--smoke", "--quiet", "--predictor", p] for p in ("ncn", "ncnc", "gae", "heuristics")
     ],

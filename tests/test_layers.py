@@ -20,6 +20,7 @@ RANKING = {"graphcl.ranking", *KERNELS}
 LOSSES = {"graphcl.losses", "graphcl.weights", *RANKING}
 BASE = {"graphcl.views", "graphcl.encoders", "graphcl.data", "graphcl.probes"}
 EXTRAS = {"graphcl.community", "graphcl.metapaths", "graphcl.pot"}
+METHODS = {"graphcl.methods", "graphcl.hetero", "graphcl.minibatch"}
 
 # Package -> packages below it that it may import; a package may always import itself.
 ALLOWED: dict[str, set[str]] = {
@@ -36,10 +37,11 @@ ALLOWED: dict[str, set[str]] = {
     "graphcl.metapaths": LOSSES | BASE,
     "graphcl.pot": KERNELS | {"graphcl.views", "graphcl.encoders"},
     "graphcl.links": LOSSES | BASE,
+    "graphcl.minibatch": LOSSES | BASE,
     "graphcl.methods": LOSSES | BASE | EXTRAS,
     "graphcl.hetero": LOSSES | BASE | EXTRAS | {"graphcl.methods"},
-    "graphcl.train": LOSSES | BASE | EXTRAS | {"graphcl.methods", "graphcl.hetero"},
-    "graphcl.cli": LOSSES | BASE | EXTRAS | {"graphcl.methods", "graphcl.hetero", "graphcl.train"},
+    "graphcl.train": LOSSES | BASE | EXTRAS | METHODS,
+    "graphcl.cli": LOSSES | BASE | EXTRAS | METHODS | {"graphcl.train"},
     "kge": RANKING,
 }
 # What the ground floor may import from outside; "torch" and the standard library.

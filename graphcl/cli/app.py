@@ -169,13 +169,37 @@ def train(
     ] = None,
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard logs.")] = False,
     progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+    loader: Annotated[
+        str, typer.Option(help="full, neighbor or cluster: the whole graph, or batches of it.")
+    ] = "full",
+    batch_size: Annotated[int, typer.Option(help="Most seeds of a batch, per device.")] = 1024,
+    fan_out: Annotated[
+        str, typer.Option(help="For neighbor: neighbours sampled per hop; -1 takes all.")
+    ] = "10,10",
+    queue: Annotated[int, typer.Option(help="Keys of earlier batches as further negatives.")] = 0,
+    key_momentum: Annotated[
+        float, typer.Option(help="With a queue: of the slow copy of the encoder that makes keys.")
+    ] = 0.99,
+    partition: Annotated[
+        str, typer.Option(help="For cluster: auto, metis, louvain or bandwidth.")
+    ] = "auto",
+    hard_every: Annotated[
+        int,
+        typer.Option(
+            help="For neighbor: cluster nodes every so many epochs; alike ones share batches."
+        ),
+    ] = 0,
+    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
 ) -> None:
     """Train and evaluate a method; the run directory can be continued after an interruption.
 
     Example: graphcl train --dataset digits --method grace --seeds 3 --out runs/digits
     """
     from graphcl.cli.report import show_metrics
+    from graphcl.minibatch.options import Batching, parse_fan_out
     from graphcl.train import run_experiment
+    from graphcl.train.processes import is_first
     from graphcl.train.recipes import parse_overrides
 
     overrides = parse_overrides(settings or [])
@@ -199,9 +223,21 @@ def train(
         precision=precision,
         progress=progress,
         tensorboard=tensorboard,
+        batching=Batching(
+            loader=loader,  # type: ignore[arg-type]
+            batch_size=batch_size,
+            fan_out=tuple(parse_fan_out(fan_out)),
+            queue=queue,
+            momentum=key_momentum,
+            partition=partition,  # type: ignore[arg-type]
+            hard_every=hard_every,
+        ),
+        devices=devices,
+        nodes=nodes,
     )
-    show_metrics(console, metrics)
-    console.print(f"written to {out}")
+    if is_first():
+        show_metrics(console, metrics)
+        console.print(f"written to {out}")
 
 
 @app.command()

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from graphcl.kernels.exclusions import Exclude
 from graphcl.kernels.implementation import Impl
+from graphcl.kernels.negatives import negative_logsumexp
 from graphcl.kernels.weights import TileWeight
+from graphcl.losses.candidates import Candidates
 from graphcl.weights.view_sums import ViewSums, log_add
 from graphcl.weights.weighting import Weighting
 
@@ -69,7 +71,16 @@ class InfoNCE(nn.Module):
         self.intra_view, self.symmetric, self.decoupled = intra_view, symmetric, decoupled
         self.weight, self.normalize = weight, normalize
 
-    def forward(self, z1: Tensor, z2: Tensor, *, exclude: Exclude | None = None) -> Tensor:
+    def forward(
+        self,
+        z1: Tensor,
+        z2: Tensor,
+        *,
+        exclude: Exclude | None = None,
+        ids: Tensor | None = None,
+        beyond: Candidates | None = None,
+        keys: Candidates | None = None,
+    ) -> Tensor:
         """The mean loss.
 
         Args:
@@ -77,9 +88,17 @@ class InfoNCE(nn.Module):
             z2: (N, D) the same nodes in view 2.
             exclude: further pairs of nodes that are no negatives in either view (false negatives,
                 repeated nodes of a batch); the positive pair always stays.
+            ids: (N,) int64 global ids: rows of one node are no negatives of each other. Needed with
+                ``beyond``; without ids, every row is a node of its own.
+            beyond: negatives that are no anchors (a queue, other processes' batches), under the
+                same rules as the nodes of the batch: those of the other view, and with
+                ``intra_view`` those of the anchor's own view.
+            keys: the same nodes as another encoder sees them (MoCo's momentum copy): they take the
+                place of ``z1`` and ``z2`` as positives and as negatives.
 
         Raises:
-            ValueError: shapes differ, fewer than two nodes, or what the kernel refuses.
+            ValueError: shapes differ, fewer than two nodes, arguments that do not go together, or
+                what the kernel refuses.
         """
         if z1.shape != z2.shape or z1.dim() != 2:
             raise ValueError(
@@ -87,15 +106,38 @@ class InfoNCE(nn.Module):
             )
         if z1.shape[0] < 2:
             raise ValueError(f"InfoNCE needs at least two nodes, got {z1.shape[0]}")
+        if isinstance(self.weight, Weighting) and (beyond is not None or keys is not None):
+            raise ValueError(
+                f"{type(self.weight).__name__} weighs whole sums of two views and takes no "
+                "candidates beyond them: train without a queue, in one process"
+            )
+        if keys is not None and exclude is not None:
+            raise ValueError("exclude names rows of z1 and z2, which are no candidates with keys=")
+        if ids is not None:
+            if ids.shape != z1.shape[:1] or ids.is_floating_point():
+                raise ValueError(
+                    f"ids must be {z1.shape[0]} integers, got {tuple(ids.shape)} of {ids.dtype}"
+                )
+            if len(ids.unique()) < len(ids):  # distinct nodes need no exclusion
+                same = Exclude.same_group(ids, ids)
+                exclude = same if exclude is None else same | exclude
+        elif beyond is not None or keys is not None:
+            raise ValueError("candidates beyond the batch need the ids of its nodes: pass ids=")
         # Similarities are summed in float32 or float64 whatever autocast says.
         with torch.autocast(z1.device.type, enabled=False):
             wide = torch.float64 if z1.dtype == torch.float64 else torch.float32
             z1, z2 = z1.to(wide), z2.to(wide)
             if self.normalize:
                 z1, z2 = F.normalize(z1), F.normalize(z2)
+            if keys is not None and ids is not None:
+                return self._from_keys(z1, z2, ids, keys, beyond)
             sums = ViewSums(z1, z2, self.tau, self.intra_view, self.symmetric, exclude, self.impl)
             positive = sums.positive / self.tau
             forward, backward = self._denominators(sums, positive)
+            if beyond is not None and ids is not None:
+                first = self._beyond(z1, ids, beyond, 1)
+                second = self._beyond(z2, ids, beyond, 2) if self.symmetric else first
+                forward, backward = log_add((forward, backward), (first, second))
             loss = forward - positive
             if self.symmetric:
                 loss = (loss + backward - positive) / 2
@@ -112,6 +154,36 @@ class InfoNCE(nn.Module):
         else:
             negatives = sums.negatives(self.weight)
         return negatives if self.decoupled else log_add(negatives, (positive, positive))
+
+    def _from_keys(
+        self, z1: Tensor, z2: Tensor, ids: Tensor, keys: Candidates, beyond: Candidates | None
+    ) -> Tensor:
+        """The mean loss with positives and negatives of another encoder."""
+        every = keys if beyond is None else Candidates.cat([keys, beyond])
+        losses = []
+        for view, anchors, own in ((1, z1, keys.z2), (2, z2, keys.z1)):
+            own = own.to(anchors.dtype)
+            positive = (anchors * (F.normalize(own) if self.normalize else own)).sum(1) / self.tau
+            whole = self._beyond(anchors, ids, every, view)
+            if not self.decoupled:
+                whole = torch.logaddexp(whole, positive)
+            losses.append((whole - positive).mean())
+        return (losses[0] + losses[1]) / 2 if self.symmetric else losses[0]
+
+    def _beyond(self, anchors: Tensor, ids: Tensor, beyond: Candidates, view: int) -> Tensor:
+        """Log-sum over candidates outside of the batch for anchors of one view."""
+        other, own = (beyond.z2, beyond.z1) if view == 1 else (beyond.z1, beyond.z2)
+        keys, key_ids = other.to(anchors.dtype), beyond.ids
+        if self.intra_view:
+            keys, key_ids = torch.cat([keys, own.to(anchors.dtype)]), key_ids.repeat(2)
+        return negative_logsumexp(
+            anchors,
+            F.normalize(keys) if self.normalize else keys,
+            tau=self.tau,
+            log_weight=None if isinstance(self.weight, Weighting) else self.weight,
+            exclude=Exclude.same_group(ids, key_ids),
+            impl=self.impl,
+        )
 
     def extra_repr(self) -> str:
         """Settings shown by ``print``."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graphcl.kernels.exclusions import Exclude
 from graphcl.kernels.implementation import Impl
+from graphcl.losses.candidates import Candidates
 from graphcl.losses.infonce import InfoNCE
 from graphcl.weights.beta_mixture import BetaMixture
 from graphcl.weights.progcl_mix import ProGCLMix
@@ -87,19 +88,37 @@ class ProGCLLoss(InfoNCE):
         for name in ("anchors", "candidates"):
             self.register_buffer(name, torch.empty(0, 0))
 
-    def forward(self, z1: Tensor, z2: Tensor, *, exclude: Exclude | None = None) -> Tensor:
-        """The mean loss; arguments and errors of :meth:`InfoNCE.forward`."""
+    def forward(
+        self,
+        z1: Tensor,
+        z2: Tensor,
+        *,
+        exclude: Exclude | None = None,
+        ids: Tensor | None = None,
+        beyond: Candidates | None = None,
+        keys: Candidates | None = None,
+    ) -> Tensor:
+        """The mean loss; arguments and errors of :meth:`InfoNCE.forward`.
+
+        Raises:
+            ValueError: also candidates beyond the nodes, which the weights do not know, from the
+                first epoch on.
+        """
+        if beyond is not None or keys is not None:
+            raise ValueError(
+                "ProGCL weighs the nodes of its two views: train without a queue, in one process"
+            )
         epoch, fitted = int(self.epoch), int(self.fitted)
         if epoch < self.epoch_start:
             self.weight = None
-            return super().forward(z1, z2, exclude=exclude)
+            return super().forward(z1, z2, exclude=exclude, ids=ids)
         again = self.training and self.mode != "official" and epoch - fitted >= self.refresh
         if fitted < 0 or again:
             self._fit(z1, z2)
         if isinstance(self.weighting, ProGCLWeight) and self.mode == "official":
             self.weighting.frozen = (self.anchors, self.candidates)
         self.weight = self.weighting
-        return super().forward(z1, z2, exclude=exclude)
+        return super().forward(z1, z2, exclude=exclude, ids=ids)
 
     @torch.no_grad()
     def _fit(self, z1: Tensor, z2: Tensor) -> None:

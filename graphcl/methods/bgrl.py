@@ -9,10 +9,12 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from graphcl.encoders.heads import MLPPredictor
 from graphcl.encoders.message_passing import GCNEncoder
 from graphcl.losses.bootstrap import BootstrapLoss
+from graphcl.losses.pool import CandidatePool
 from graphcl.methods.method import GraphMethod
 from graphcl.methods.rates import view_rates
 from graphcl.views.edges import drop_edges
@@ -71,13 +73,23 @@ class BGRL(GraphMethod):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.forward`."""
+        return self._loss_of_first(x.shape[0], x, edge_index)
+
+    def seed_loss(self, batch: Data, pool: CandidatePool | None = None) -> Tensor:
+        """See :meth:`GraphMethod.seed_loss`; there are no negatives, hence no candidates.
+
+        Batch normalisation takes its statistics from all nodes of the batch.
+        """
+        return self._loss_of_first(batch.batch_size, batch.x, batch.edge_index)
+
+    def _loss_of_first(self, count: int, x: Tensor, edge_index: Tensor) -> Tensor:
         views = [
             (mask_features(x, mask), drop_edges(edge_index, drop))
             for drop, mask in zip(self.drop_edge, self.mask_feature, strict=True)
         ]
-        predictions = [self.predictor(self.encode(*view)) for view in views]
+        predictions = [self.predictor(self.encode(*view)[:count]) for view in views]
         with torch.no_grad():
-            targets = [self.target(*view) for view in views]
+            targets = [self.target(*view)[:count] for view in views]
         loss: Tensor = self.loss(*predictions, *targets)
         return loss
 

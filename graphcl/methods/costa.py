@@ -74,7 +74,8 @@ class COSTA(GRACE):
         z1 = z2 = self.encode(*self.view(x, edge_index, 0))
         if self.views == "multi":
             z2 = self.encode(*self.view(x, edge_index, 1))
-        return self.contrast(*self.sketch(z1, z2))
+        first, second = self.sketch(z1, z2)
+        return self.contrast(self.head(first), self.head(second))
 
     def sketch(self, z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
         """Sketches (k, D) of both views by one P; of a single view, one sketch twice."""

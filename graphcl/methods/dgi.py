@@ -6,9 +6,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from graphcl.encoders.message_passing import encoder as make_encoder
 from graphcl.losses.infomax import discriminator_loss
+from graphcl.losses.pool import CandidatePool
 from graphcl.methods.method import GraphMethod
 from graphcl.views.features import shuffle_rows
 
@@ -53,7 +55,14 @@ class DGI(GraphMethod):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.forward`."""
-        positive = self.encode(x, edge_index)
-        negative = self.encode(shuffle_rows(x), edge_index)
+        return self._loss_of_first(x.shape[0], x, edge_index)
+
+    def seed_loss(self, batch: Data, pool: CandidatePool | None = None) -> Tensor:
+        """See :meth:`GraphMethod.seed_loss`; the summary is the mean of the seeds."""
+        return self._loss_of_first(batch.batch_size, batch.x, batch.edge_index)
+
+    def _loss_of_first(self, count: int, x: Tensor, edge_index: Tensor) -> Tensor:
+        positive = self.encode(x, edge_index)[:count]
+        negative = self.encode(shuffle_rows(x), edge_index)[:count]
         direction = self.bilinear @ positive.mean(0).sigmoid()
         return discriminator_loss(positive @ direction, negative @ direction)

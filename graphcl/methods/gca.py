@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from torch import Tensor
+from torch_geometric.data import Data
 
+from graphcl.losses.pool import CandidatePool
 from graphcl.methods.grace import GRACE
 from graphcl.views.adaptive import edge_drop_probabilities, feature_mask_probabilities
 from graphcl.views.centrality import centrality
@@ -40,6 +42,7 @@ class GCA(GRACE):
         self.scheme, self.threshold = scheme, threshold
         self._graph: tuple[Tensor, Tensor] | None = None
         self._probabilities: list[tuple[Tensor, Tensor]] = []
+        self._whole: list[tuple[Tensor, Tensor]] = []
 
     def edge_rate(self, x: Tensor, edge_index: Tensor, which: int) -> float | Tensor:
         """Drop probabilities (E,) of view ``which`` on this graph."""
@@ -48,6 +51,27 @@ class GCA(GRACE):
     def mask_rate(self, x: Tensor, edge_index: Tensor, which: int) -> float | Tensor:
         """Mask probabilities (F,) of view ``which`` on this graph."""
         return self.probabilities(x, edge_index)[which][1]
+
+    def know_whole_graph(self, x: Tensor, edge_index: Tensor) -> None:
+        """Take the probabilities of the whole graph for all of its parts."""
+        self._whole = self.probabilities(x, edge_index)
+
+    def seed_loss(self, batch: Data, pool: CandidatePool | None = None) -> Tensor:
+        """See :meth:`GRACE.seed_loss`; edges are dropped with their probability in the whole graph.
+
+        Without :meth:`know_whole_graph`, centralities are those of the batch.
+        """
+        self.use_whole_graph(batch)
+        return super().seed_loss(batch, pool)
+
+    def use_whole_graph(self, batch: Data) -> None:
+        """Give the edges of a batch their probabilities in the whole graph, if that is known."""
+        if self._whole:
+            self._graph = (batch.x, batch.edge_index)
+            self._probabilities = [
+                (edge[batch.e_id.to(edge.device)].to(batch.x.device), feature.to(batch.x.device))
+                for edge, feature in self._whole
+            ]
 
     def probabilities(self, x: Tensor, edge_index: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Drop probabilities (E,) and mask probabilities (F,) of both views.

@@ -9,12 +9,14 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from graphcl.community.assignment import soft_assignment
 from graphcl.community.finding import check_communities, find_communities
 from graphcl.encoders.message_passing import encoder as make_encoder
 from graphcl.losses.deca import DeCA, Density
 from graphcl.losses.infonce import InfoNCE
+from graphcl.losses.pool import CandidatePool
 from graphcl.losses.resc import ReSC
 from graphcl.methods.gca import GCA
 
@@ -58,6 +60,7 @@ class GCooL(GCA):
     """
 
     paper: ClassVar[str] = "gCooL, Li et al., 2022, arXiv 2110.14863"
+    rests_parameters: ClassVar[bool] = True
     epoch: Tensor
 
     def __init__(
@@ -101,6 +104,7 @@ class GCooL(GCA):
         self.partition = communities if isinstance(communities, str) else None
         self.num_communities = num_communities
         self._found: tuple[Tensor, Tensor] | None = None
+        self._whole_labels: Tensor | None = None
         self.centres: nn.Parameter | None = None
         if isinstance(communities, int):
             self.centres = nn.Parameter(torch.empty(communities, hidden))
@@ -133,6 +137,18 @@ class GCooL(GCA):
         h = F.normalize(self.head(self.embed(x, edge_index)))
         return self.memberships(h).argmax(1)
 
+    def know_whole_graph(self, x: Tensor, edge_index: Tensor) -> None:
+        """See :meth:`GraphMethod.know_whole_graph`: a named method finds its communities there."""
+        super().know_whole_graph(x, edge_index)
+        if self.partition is not None:
+            self._whole_labels = self._partitioned(edge_index, x.shape[0])
+
+    def _labels(self, x: Tensor, edge_index: Tensor, ids: Tensor | None) -> Tensor:
+        """Labels of a graph's nodes, or of the anchors of a batch by their global ids."""
+        if ids is None or self._whole_labels is None:
+            return self._partitioned(edge_index, x.shape[0])
+        return self._whole_labels[ids.to(self._whole_labels.device)].to(x.device)
+
     def _partitioned(self, edge_index: Tensor, nodes: int) -> Tensor:
         """The named method's partition, found once and kept while the same graph is passed."""
         assert self.partition is not None
@@ -149,13 +165,35 @@ class GCooL(GCA):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.forward`."""
+        return self._loss(x, edge_index, x.shape[0])
+
+    def seed_loss(self, batch: Data, pool: CandidatePool | None = None) -> Tensor:
+        """See :meth:`GraphMethod.seed_loss`.
+
+        DeCA takes the edges of the batch, ReSC contrasts the seeds with the centroids of the seeds.
+        """
+        self.use_whole_graph(batch)
+        return self._loss(
+            batch.x, batch.edge_index, batch.batch_size, batch.n_id[: batch.batch_size], pool
+        )
+
+    def _loss(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        count: int,
+        ids: Tensor | None = None,
+        pool: CandidatePool | None = None,
+    ) -> Tensor:
+        """The loss with the first ``count`` nodes as anchors."""
         views = [self.view(x, edge_index, which) for which in (0, 1)]
         h1, h2 = (self.project(*view) for view in views)
+        node = self.contrast(h1[:count], h2[:count], ids, views, pool)
         found = None
         if self.partition is not None:
-            label = self._partitioned(edge_index, x.shape[0])
+            label = self._labels(x, edge_index, ids)[:count]
             found = (label, label)
-        return self.pair_loss(h1, h2, (views[0][1], views[1][1]), found)
+        return self.pair_loss(h1, h2, (views[0][1], views[1][1]), found, node=node, count=count)
 
     def pair_loss(
         self,
@@ -163,6 +201,9 @@ class GCooL(GCA):
         h2: Tensor,
         edges: tuple[Tensor, Tensor],
         found: tuple[Tensor, Tensor] | None = None,
+        *,
+        node: Tensor | None = None,
+        count: int | None = None,
     ) -> Tensor:
         """The scheduled loss of two views of the same nodes, a scalar.
 
@@ -171,23 +212,27 @@ class GCooL(GCA):
             h2: (N, D) in view 2.
             edges: (2, E1) of view 1 and (2, E2) of view 2.
             found: (N,) labels in each view where communities are not learned.
+            node: the node term, where it is known already.
+            count: how many of the nodes, from the first on, are anchors; default all.
         """
-        node: Tensor = self.loss(h1, h2)
+        if node is None:
+            node = self.contrast(h1, h2)
         share, aggregation = gcool_schedule(int(self.epoch), self.stride)
         if share == 0:
             return node
         if found is not None:
-            count = 1 + max(int(label.max()) for label in found)
-            mature: Tensor = self.resc(h1, h2, *found, count)
+            most = 1 + max(int(label.max()) for label in found)
+            mature: Tensor = self.resc(h1[:count], h2[:count], *found, most)
             return node + share * mature
         r1, r2 = self.memberships(h1), self.memberships(h2)
         deca = (self.deca(r1, edges[0]) + self.deca(r2, edges[1])) / 2
-        resc: Tensor = self.resc(h1, h2, r1.argmax(1), r2.argmax(1), r1.shape[1])
+        own1, own2 = r1[:count].argmax(1), r2[:count].argmax(1)
+        resc: Tensor = self.resc(h1[:count], h2[:count], own1, own2, r1.shape[1])
         return node + share * (aggregation * deca + (1 - aggregation) * resc)
 
     def after_step(self, step: int, total: int) -> None:
         """Count the epochs of the schedule."""
-        self.epoch.fill_(step + 1)
+        self.epoch.fill_((step + 1) // self.steps_per_epoch)
 
 
 def gcool_schedule(epoch: int, stride: float) -> tuple[float, float]:

@@ -7,11 +7,14 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from graphcl.encoders.heads import ProjectionHead
 from graphcl.encoders.message_passing import encoder as make_encoder
 from graphcl.encoders.message_passing import grace_channels
+from graphcl.losses.candidates import Candidates
 from graphcl.losses.infonce import InfoNCE
+from graphcl.losses.pool import CandidatePool
 from graphcl.methods.method import GraphMethod
 from graphcl.methods.rates import view_rates
 from graphcl.pot.budgets import edge_budgets
@@ -52,6 +55,7 @@ class GRACE(GraphMethod):
     """
 
     paper: ClassVar[str] = "GRACE, Zhu et al., 2020, arXiv 2006.04131"
+    uses_candidates: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -132,18 +136,58 @@ class GRACE(GraphMethod):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.forward`."""
-        z1, z2 = (self.encode(*self.view(x, edge_index, which)) for which in (0, 1))
-        return self.contrast(z1, z2)
+        h1, h2 = (self.head(self.encode(*self.view(x, edge_index, which))) for which in (0, 1))
+        return self.contrast(h1, h2)
 
-    def contrast(self, z1: Tensor, z2: Tensor) -> Tensor:
-        """The loss of two matrices of embeddings (R, D) whose rows belong together, a scalar."""
-        h1, h2 = self.head(z1), self.head(z2)
-        # InfoNCE sees inner products only: fewer columns with the same ones are less work.
-        basis = self.head.span() if isinstance(self.loss, InfoNCE) else None
+    def seed_loss(self, batch: Data, pool: CandidatePool | None = None) -> Tensor:
+        """See :meth:`GraphMethod.seed_loss`; the candidates are the seeds and those of ``pool``."""
+        ids = batch.n_id[: batch.batch_size]
+        views, rows = [], []
+        for which in (0, 1):
+            views.append(self.view(batch.x, batch.edge_index, which))
+            rows.append(self.head(self.encode(*views[-1]))[: len(ids)])
+        return self.contrast(rows[0], rows[1], ids, views, pool)
+
+    def contrast(
+        self,
+        h1: Tensor,
+        h2: Tensor,
+        ids: Tensor | None = None,
+        views: Sequence[tuple[Tensor, Tensor]] = (),
+        pool: CandidatePool | None = None,
+    ) -> Tensor:
+        """The loss of projected nodes.
+
+        Args:
+            h1: (B, hidden) in view 1.
+            h2: (B, hidden) in view 2.
+            ids: (B,) global ids of the nodes; none for the whole graph.
+            views: the views, (x, edge_index) each, whose first nodes these are; for ``pool``.
+            pool: candidates beyond these nodes.
+
+        Raises:
+            ValueError: candidates beyond the nodes for a loss that takes none.
+        """
+        keys = beyond = None
+        if pool is not None and ids is not None:
+            keys = pool.keys((self.encoder, self.head), views, ids)
+            beyond = pool.beyond(Candidates(h1, h2, ids) if keys is None else keys)
+        alone = keys is None and beyond is None
+        if not isinstance(self.loss, InfoNCE):
+            if not alone:
+                raise ValueError(
+                    f"{type(self.loss).__name__} takes no candidates beyond the batch: train it in "
+                    "one process, without a queue"
+                )
+            plain: Tensor = self.loss(h1, h2)
+            return plain
+        # InfoNCE sees inner products only: fewer columns with the same ones are less work. Keys of
+        # another encoder lie outside of their span.
+        basis = self.head.span() if alone else None
         if basis is not None:
-            with torch.autocast(z1.device.type, enabled=False):
+            with torch.autocast(h1.device.type, enabled=False):
                 h1, h2 = h1.to(basis.dtype) @ basis, h2.to(basis.dtype) @ basis
-        loss: Tensor = self.loss(h1, h2)
+        loss: Tensor = self.loss(h1, h2, ids=ids, beyond=beyond, keys=keys)
         return loss
 
 

@@ -7,7 +7,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
+from graphcl.losses.pool import CandidatePool
 from graphcl.methods.preparation import Preparation
 
 
@@ -30,6 +32,12 @@ class GraphMethod(nn.Module, ABC):
 
     paper: ClassVar[str] = ""
     """Name, year and arXiv id of the paper."""
+    uses_candidates: ClassVar[bool] = False
+    """Whether :meth:`seed_loss` contrasts anchors with candidates, so that a queue has a use."""
+    rests_parameters: ClassVar[bool] = False
+    """Whether some parameters get no gradient in some steps, which several processes must know."""
+    steps_per_epoch: int = 1
+    """Optimiser steps in which every node is an anchor once; the training loop sets it."""
 
     def prepare(
         self, x: Tensor, edge_index: Tensor, preparation: Preparation | None = None
@@ -50,6 +58,39 @@ class GraphMethod(nn.Module, ABC):
             x: (N, F) node features.
             edge_index: (2, E) directed edges; an undirected graph stores both directions.
         """
+
+    def seed_loss(self, batch: Data, pool: CandidatePool | None = None) -> Tensor:
+        """The training loss of a part of the graph: the first ``batch_size`` nodes are the anchors.
+
+        A batch whose anchors are all nodes gives what :meth:`forward` gives for the whole graph.
+        Methods that have this form define it; see :meth:`takes_batches`.
+
+        Args:
+            batch: a subgraph with ``x``, ``edge_index``, global node ids ``n_id``, places of its
+                edges in the whole graph ``e_id``, and ``batch_size``.
+            pool: candidates beyond the batch, for methods with negatives.
+
+        Raises:
+            ValueError: the method has no such form.
+        """
+        raise ValueError(f"{type(self).__name__} trains on the full graph only: use --loader full")
+
+    @classmethod
+    def takes_batches(cls) -> bool:
+        """Whether :meth:`seed_loss` belongs to :meth:`forward`.
+
+        A class that replaces ``forward`` alone has no mini-batch form: its parent's is another
+        loss.
+        """
+        owners = {
+            name: next(owner for owner in cls.__mro__ if name in vars(owner))
+            for name in ("forward", "seed_loss")
+        }
+        defined = owners["seed_loss"] is not GraphMethod
+        return defined and issubclass(owners["seed_loss"], owners["forward"])
+
+    def know_whole_graph(self, x: Tensor, edge_index: Tensor) -> None:
+        """Called with the whole graph before training on parts of it, after a restart as well."""
 
     @abstractmethod
     def encode(self, x: Tensor, edge_index: Tensor) -> Tensor:

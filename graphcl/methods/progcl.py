@@ -66,4 +66,4 @@ class ProGCL(GCA):
     def after_step(self, step: int, total: int) -> None:
         """Count the epochs of the schedule."""
         assert isinstance(self.loss, ProGCLLoss)
-        self.loss.epoch.fill_(step + 1)
+        self.loss.epoch.fill_((step + 1) // self.steps_per_epoch)

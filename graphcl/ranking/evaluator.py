@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from graphcl.kernels.processes import process_count, process_index, sum_over_processes
 from graphcl.kernels.ranks import NonFiniteScores, RankCounts
 from graphcl.ranking.known import KnownTriples
 from graphcl.ranking.progress import Progress
@@ -44,6 +45,9 @@ class LinkPredictionEvaluator:
         candidate_chunk: candidates scored at once.
         candidates: (C,) distinct ids that compete; by default all.
         num_relations: count of relations, needed to rank relations.
+        sharded: share the work among the processes of ``torch.distributed``: each scores some of
+            the queries, no triple twice, and the counts are summed over processes. All processes
+            pass the same triples and get the same, complete ranks.
         progress: report progress and the remaining time on standard error.
 
     Example:
@@ -68,6 +72,7 @@ class LinkPredictionEvaluator:
         candidate_chunk: int = 4096,
         candidates: Tensor | None = None,
         num_relations: int | None = None,
+        sharded: bool = False,
         progress: bool = False,
     ) -> None:
         if sides not in (*SIDES, "both"):
@@ -93,6 +98,7 @@ class LinkPredictionEvaluator:
         self.sides: tuple[Side, ...] = ("head", "tail") if sides == "both" else (sides,)
         self.num_entities, self.num_relations = num_entities, num_relations
         self.hits, self.progress = tuple(hits), progress
+        self.sharded = sharded
         self.batch_size, self.candidate_chunk = batch_size, candidate_chunk
         self.num_ids = int(num_relations or 0) if sides == "relation" else num_entities
         if candidates is not None:
@@ -129,12 +135,15 @@ class LinkPredictionEvaluator:
         """
         self._check(triples)
         kernel = hasattr(self.score_fn, "queries") and hasattr(self.score_fn, "keys")
+        processes = process_count() if self.sharded else 1
         # Targets open the first chunk of candidates, so that a block may not have more of them.
         size = min(self.batch_size, self.candidate_chunk)
         if kernel:
             size = max(self.batch_size, _KERNEL_ROWS)
+        size = min(size, max(1, -(-len(triples) // processes)))
         known = None if self.known is None else self.known.to(triples.device)
-        progress = Progress(len(triples) * len(self.sides), self.progress)
+        shown = self.progress and (processes == 1 or process_index() == 0)
+        progress = Progress(len(triples) * len(self.sides), shown)
         parts = []
         for side in self.sides:
             ranking = SideRanking(
@@ -148,7 +157,10 @@ class LinkPredictionEvaluator:
             )
             ranking.check_targets(triples)
             counts = RankCounts.zeros(len(triples), triples.device)
-            for block in query_blocks(triples, side, size):
+            for number, block in enumerate(query_blocks(triples, side, size)):
+                if number % processes != process_index() % processes:
+                    progress.advance(len(block.rows))  # by another process, at the same time
+                    continue
                 try:
                     found = ranking.by_kernel(block) if kernel else ranking.by_function(block)
                 except NonFiniteScores as error:
@@ -161,6 +173,8 @@ class LinkPredictionEvaluator:
                 for total, part in zip(counts, found, strict=True):
                     total[block.rows] = part.to(total.device)
                 progress.advance(len(block.rows))
+            if processes > 1:
+                counts = RankCounts(*map(sum_over_processes, counts))
             code = torch.full_like(triples[:, 0], SIDES.index(side))
             parts.append(Ranks(*counts, side=code, relation=triples[:, 1].clone()))
         return Ranks.cat(parts)

@@ -19,38 +19,56 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from graphcl.kernels.processes import from_first_process
 from graphcl.methods.method import GraphMethod
 from graphcl.train.files import write_csv
 from graphcl.train.module import ContrastiveModule
 
 
 class LossCurve(Callback):
-    """Loss, learning rate and seconds of every epoch; part of the checkpoint."""
+    """Loss, learning rate and seconds of every epoch; part of the checkpoint.
+
+    The loss is the mean over the epoch's steps, the learning rate that of its first step. Seconds
+    include the making of batches.
+    """
 
     columns = ("epoch", "loss", "lr", "seconds")
 
     def __init__(self) -> None:
         self.rows: list[list[float]] = []
+        self._steps: list[list[float]] = []
         self._started = self._rate = 0.0
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Start the clock of the step, and note its learning rate before a schedule moves on."""
-        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
         self._started = time.perf_counter()
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Note the learning rate before a schedule moves on."""
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Note the step."""
+        """Note the step, and the epoch after its last one."""
         assert isinstance(pl_module, ContrastiveModule)
-        seconds = time.perf_counter() - self._started
-        self.rows.append([trainer.global_step - 1, pl_module.last_loss, self._rate, seconds])
+        now = time.perf_counter()
+        # A run that continues inside of an epoch has seen no start of it.
+        seconds = now - self._started if self._started else 0.0
+        self._started = now
+        self._steps.append([self._rate, seconds])
+        if trainer.global_step % pl_module.steps_per_epoch == 0:
+            rates, times = zip(*self._steps, strict=True)
+            epoch = trainer.global_step // pl_module.steps_per_epoch - 1
+            self.rows.append([epoch, pl_module.epoch_loss, rates[0], sum(times)])
+            self._steps = []
 
     def state_dict(self) -> dict[str, Any]:
         """The curve so far."""
-        return {"rows": self.rows}
+        return {"rows": self.rows, "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue a curve."""
         self.rows = [list(row) for row in state_dict["rows"]]
+        self._steps = [list(step) for step in state_dict["steps"]]
 
     def write(self, path: Path) -> None:
         """Write ``curves.csv``."""
@@ -71,7 +89,7 @@ def loss_bar() -> Progress:
 
 
 class EpochProgress(Callback):
-    """One bar over all epochs, with the loss, the time passed and the time left."""
+    """One bar over all optimiser steps, with the loss, the time passed and the time left."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -79,14 +97,14 @@ class EpochProgress(Callback):
         self._next = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the bar, at the epoch a continued run starts from."""
+        """Show the bar, at the step a continued run starts from."""
+        assert isinstance(pl_module, ContrastiveModule)
+        total = pl_module.options.epochs * pl_module.steps_per_epoch
         self._bar = loss_bar()
-        self._bar.add_task(
-            self.label, total=trainer.max_epochs, completed=trainer.current_epoch, loss=math.nan
-        )
+        self._bar.add_task(self.label, total=total, completed=trainer.global_step, loss=math.nan)
         self._bar.start()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Move the bar, at most ten times a second."""
         assert isinstance(pl_module, ContrastiveModule)
         now = time.monotonic()
@@ -121,7 +139,8 @@ class EpochProgress(Callback):
 class BestWeights(Callback):
     """Keep, in memory and in checkpoints, the weights that gave the lowest training loss.
 
-    The loss of a step belongs to the weights before its update.
+    The loss of a step belongs to the weights before its update; the mean loss of an epoch of more
+    than one step is counted for the weights at its end.
     """
 
     def __init__(self) -> None:
@@ -133,9 +152,19 @@ class BestWeights(Callback):
     ) -> None:
         """Copy the weights when their loss is the lowest so far."""
         assert isinstance(pl_module, ContrastiveModule)
-        if pl_module.last_loss < self.loss:
-            self.loss = pl_module.last_loss
-            self.weights = {k: v.clone() for k, v in pl_module.method.state_dict().items()}
+        if pl_module.steps_per_epoch == 1:
+            self._offer(pl_module.last_loss, pl_module.method)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same for an epoch of several steps."""
+        assert isinstance(pl_module, ContrastiveModule)
+        if pl_module.steps_per_epoch > 1:
+            self._offer(pl_module.epoch_loss, pl_module.method)
+
+    def _offer(self, loss: float, method: GraphMethod) -> None:
+        if loss < self.loss:
+            self.loss = loss
+            self.weights = {k: v.clone() for k, v in method.state_dict().items()}
 
     def restore(self, method: GraphMethod) -> None:
         """Put the best weights back."""
@@ -163,18 +192,28 @@ class Patience(EarlyStopping):
 
 
 class RollingCheckpoint(Checkpoint):
-    """Save ``checkpoint.ckpt`` at the end of an epoch, at most every ``seconds``.
+    """Save ``checkpoint.ckpt`` after a step or at the end of an epoch, at most every ``seconds``.
 
     A ``Checkpoint``, because Lightning runs those after all other callbacks: what is saved includes
-    their state at the end of the same epoch.
+    their state at the same place. With several processes the first one keeps the time and writes,
+    and all of them take part.
     """
 
     def __init__(self, path: Path, seconds: float) -> None:
         self.path, self.seconds = path, seconds
         self._saved = time.monotonic()
 
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Save inside of an epoch when it is time."""
+        assert isinstance(pl_module, ContrastiveModule)
+        if trainer.global_step % pl_module.steps_per_epoch:
+            self._save(trainer)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save when it is time."""
-        if time.monotonic() - self._saved >= self.seconds:
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        if from_first_process(time.monotonic() - self._saved >= self.seconds):
             trainer.save_checkpoint(self.path, weights_only=False)
             self._saved = time.monotonic()

@@ -22,8 +22,10 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import NormalizeFeatures
 
 from graphcl.data import dataset_info, load_dataset
+from graphcl.kernels.processes import from_first_process
 from graphcl.methods.clustering import ClusteringMethod
 from graphcl.methods.method import GraphMethod
+from graphcl.minibatch.options import Batching
 from graphcl.probes import (
     LinkResult,
     hold_out_links,
@@ -43,6 +45,7 @@ from graphcl.train.clustering import (
 from graphcl.train.environment import environment
 from graphcl.train.files import read_json, replacing, write_csv, write_json, write_npz
 from graphcl.train.fitting import fit
+from graphcl.train.processes import is_first, telling_of_lost_processes
 from graphcl.train.provable import node_compactness, write_compactness
 from graphcl.train.recipes import Settings, method_class, settings_for
 from graphcl.views.features import compact_features, identity_features
@@ -71,6 +74,10 @@ def run_experiment(
     progress: bool = True,
     tensorboard: bool = False,
     checkpoint_seconds: float = 10.0,
+    batching: Batching | None = None,
+    devices: int = 1,
+    nodes: int = 1,
+    timeout_seconds: float = 1800.0,
 ) -> dict[str, Any]:
     """Train and evaluate, and return what ``metrics.json`` holds.
 
@@ -102,6 +109,11 @@ def run_experiment(
         progress: show progress bars.
         tensorboard: also write TensorBoard logs.
         checkpoint_seconds: least time between two checkpoints.
+        batching: how the graph is cut into batches; by default it is not.
+        devices: processes on this machine, see :mod:`graphcl.train.processes`. The first process
+            evaluates and writes; all of them return.
+        nodes: machines.
+        timeout_seconds: see :func:`~graphcl.train.fit`.
 
     Raises:
         ValueError: unknown names or settings, or a run directory of another experiment.
@@ -127,6 +139,11 @@ def run_experiment(
     }
     if clusters:
         config |= {"selection": selection, "oracle": oracle, "approximation": approximation}
+    batching = batching or Batching()
+    if batching.loader != "full":
+        config["batching"] = batching.as_dict()
+    if devices * nodes > 1:
+        config["processes"] = devices * nodes
     data = load_dataset(dataset, root)
     bare = data.x is None and info.task == "links"
     if bare:
@@ -149,7 +166,8 @@ def run_experiment(
         )
     elif protocol is not None:
         make_split(data, protocol, seed=seeds[0])
-    _claim(folder, config)
+    if is_first():
+        _claim(folder, config)
     if settings.training.normalize_features and not bare:
         data = NormalizeFeatures()(data)
     data.x = compact_features(data.x)
@@ -166,12 +184,20 @@ def run_experiment(
             tensorboard=tensorboard,
             checkpoint_seconds=checkpoint_seconds,
             label=f"{settings.method} on {info.name}, seed {seed}",
+            batching=batching,
+            devices=devices,
+            nodes=nodes,
+            timeout_seconds=timeout_seconds,
         )
         for seed in seeds
     ]
-    metrics = _summary(config, results, device)
-    _gather(folder, seeds)
-    write_json(folder / "metrics.json", metrics)
+    metrics: dict[str, Any] = {}
+    if is_first():
+        metrics = _summary(config, results, device)
+        _gather(folder, seeds)
+        write_json(folder / "metrics.json", metrics)
+    with telling_of_lost_processes(folder):
+        metrics = from_first_process(metrics)
     return metrics
 
 
@@ -214,6 +240,8 @@ def _one_seed(
     trained = fit(
         method, graph, settings.training, seed=seed, folder=folder, selector=trace, **options
     )
+    if not is_first():
+        return {}
     device = next(method.parameters()).device
     embeddings = method.embed(graph.x.to(device), graph.edge_index.to(device)).float().cpu()
     started = time.perf_counter()

@@ -20,7 +20,10 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch.utils.data import DataLoader
 from torch_geometric.data import Data
 
+from graphcl.losses.pool import CandidatePool, CandidateQueue
 from graphcl.methods.method import GraphMethod
+from graphcl.minibatch.loader import make_loader
+from graphcl.minibatch.options import Batching
 from graphcl.train.callbacks import (
     BestWeights,
     EpochProgress,
@@ -29,8 +32,10 @@ from graphcl.train.callbacks import (
     RollingCheckpoint,
 )
 from graphcl.train.files import replacing
+from graphcl.train.hard_batches import HardBatches
 from graphcl.train.module import ContrastiveModule
 from graphcl.train.preparation import FilePreparation
+from graphcl.train.processes import is_first, strategy, telling_of_lost_processes
 from graphcl.train.recipes import TrainingOptions
 
 
@@ -39,9 +44,9 @@ class FitResult:
     """What a run leaves behind beside the trained method.
 
     Args:
-        losses: training loss of every epoch.
-        seconds: time in training steps, interrupted parts included.
-        epoch_seconds: median time of a step.
+        losses: training loss of every epoch, the mean over its steps.
+        seconds: time in training, interrupted parts included.
+        epoch_seconds: median time of an epoch.
         peak_memory_bytes: peak of the process (CPU) or of allocations on the device (CUDA).
         resumed_from: epoch from which a checkpoint was continued, 0 for a fresh run.
         prepare_seconds: time in the method's preparation, ``None`` where it has none or nothing is
@@ -81,8 +86,12 @@ def fit(
     checkpoint_seconds: float = 10.0,
     label: str = "training",
     selector: BestWeights | None = None,
+    batching: Batching | None = None,
+    devices: int = 1,
+    nodes: int = 1,
+    timeout_seconds: float = 1800.0,
 ) -> FitResult:
-    """Train ``method`` in place on the full graph with Lightning.
+    """Train ``method`` in place with Lightning, on the full graph or in batches.
 
     With ``folder``, the run saves ``checkpoint.ckpt`` while it goes on and writes ``curves.csv`` at
     the end; a call with the same arguments after an interruption continues from the checkpoint and
@@ -102,29 +111,52 @@ def fit(
         label: name on the progress bar.
         selector: chooses the weights that are kept; default the last, or with ``patience`` those of
             the lowest loss.
+        batching: how the graph is cut into batches; by default it is not.
+        devices: processes on this machine, see :mod:`graphcl.train.processes`.
+        nodes: machines.
+        timeout_seconds: how long a process waits for the others before it gives up.
 
     Raises:
-        ValueError: the graph has no features, or the device is not known.
+        ValueError: the graph has no features, the device is not known, or the method does not
+            train in batches.
         FloatingPointError: the loss is not finite.
+        ProcessLost: another process has ended; the message says how to continue.
     """
     if data.x is None:
         raise ValueError("the graph has no node features x; methods on nodes need them")
-    accelerator, devices = _device(device)
-    target = torch.device(f"cuda:{devices[0]}" if isinstance(devices, list) else "cpu")
-    graph = Data(x=data.x, edge_index=data.edge_index).to(target)
-    module = ContrastiveModule(method, options, seed)
+    batching = batching or Batching()
+    accelerator, places = _device(device, devices)
+    target = torch.device(f"cuda:{places[0]}" if isinstance(places, list) else "cpu")
+    whole = Data(x=data.x, edge_index=data.edge_index)
     curve = LossCurve()
     best = selector or BestWeights()
     callbacks: list[Any] = [curve]
+    loader: Any
+    alone = batching.loader == "full" and devices * nodes == 1
+    if alone:
+        module = ContrastiveModule(method, options, seed)
+        whole = whole.to(target)
+        loader = DataLoader([whole], batch_size=None)  # type: ignore[arg-type]
+    else:
+        _check_batching(method, batching)
+        method.know_whole_graph(whole.x, whole.edge_index)
+        loader = make_loader(whole, batching, seed=seed, processes=devices * nodes)
+        queue = CandidateQueue(batching.queue) if batching.queue else None
+        pool = CandidatePool(queue, batching.momentum)
+        module = ContrastiveModule(method, options, seed, steps_per_epoch=len(loader), pool=pool)
+        if batching.hard_every:
+            size = max(2, batching.batch_size // 4)
+            callbacks.append(HardBatches(loader.order, whole, batching.hard_every, size))
     if options.patience or selector is not None:
         callbacks.append(best)
     if options.patience:
         callbacks.append(Patience(options.patience))
-    if progress:
+    if progress and is_first():
         callbacks.append(EpochProgress(label))
     path = None if folder is None else Path(folder)
     if path is not None:
-        path.mkdir(parents=True, exist_ok=True)
+        if is_first():
+            path.mkdir(parents=True, exist_ok=True)
         callbacks.append(RollingCheckpoint(path / "checkpoint.ckpt", checkpoint_seconds))
     if target.type == "cuda":
         torch.cuda.reset_peak_memory_stats(target)
@@ -134,7 +166,10 @@ def fit(
     with _quiet():
         trainer = lightning.Trainer(
             accelerator=accelerator,
-            devices=devices,
+            devices=places,
+            num_nodes=nodes,
+            strategy=strategy(devices * nodes, timeout_seconds, method.rests_parameters),
+            use_distributed_sampler=False,
             precision=precision,  # type: ignore[arg-type]
             max_epochs=options.epochs,
             callbacks=callbacks,
@@ -147,24 +182,21 @@ def fit(
         )
         saved = None if path is None else path / "checkpoint.ckpt"
         resume = saved if saved is not None and saved.exists() else None
-        if resume is None:
+        if alone and resume is None:
             method.to(target)
             try:
-                method.prepare(graph.x, graph.edge_index, preparation)
+                method.prepare(whole.x, whole.edge_index, preparation)
             finally:
                 preparation.close()
-        trainer.fit(
-            module,
-            DataLoader([graph], batch_size=None),  # type: ignore[arg-type]
-            ckpt_path=resume,
-            weights_only=True,
-        )
+        with telling_of_lost_processes(saved):
+            trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
     method.to(target)
     best.restore(method)
     if path is not None and saved is not None:
         trainer.save_checkpoint(saved, weights_only=False)
         preparation.discard()
-        curve.write(path / "curves.csv")
+        if is_first():
+            curve.write(path / "curves.csv")
     seconds = [row[3] for row in curve.rows]
     return FitResult(
         losses=[row[1] for row in curve.rows],
@@ -205,12 +237,30 @@ def peak_memory(device: torch.device) -> int:
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
-def _device(name: str) -> tuple[str, list[int] | int]:
+def _check_batching(method: GraphMethod, batching: Batching) -> None:
+    """Raise ``ValueError`` for a method without the mini-batch form that is asked for."""
+    name = type(method).__name__
+    if not method.takes_batches():
+        raise ValueError(
+            f"{name} has no mini-batch form: use --loader full on one device, or define seed_loss"
+        )
+    if batching.queue and not method.uses_candidates:
+        raise ValueError(f"{name} has no negatives, so a queue of keys has no use: set queue to 0")
+
+
+def _device(name: str, count: int) -> tuple[str, list[int] | int]:
     kind, _, index = name.partition(":")
     if kind == "auto":
-        return ("cuda", [0]) if torch.cuda.is_available() else ("cpu", 1)
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "cpu":
-        return "cpu", 1
+        return "cpu", count
+    if kind == "cuda" and count > 1:
+        if index or count > torch.cuda.device_count():
+            raise ValueError(
+                f"{count} devices of {name!r} were asked for, but this machine has "
+                f"{torch.cuda.device_count()} CUDA devices, used from the first on"
+            )
+        return "cuda", list(range(count))
     if kind == "cuda":
         number = int(index) if index.isdecimal() else 0
         if index not in ("", str(number)) or number >= torch.cuda.device_count():

@@ -84,17 +84,28 @@ def identity_features(num_nodes: int) -> Tensor:
 
 def shuffle_rows(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
     """Features handed to other nodes at random, the corruption of DGI; any layout."""
-    order = torch.randperm(x.size(0), device=x.device, generator=generator)
+    return select_rows(x, torch.randperm(x.size(0), device=x.device, generator=generator))
+
+
+def select_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Features of some nodes, in the layout of ``x``.
+
+    Args:
+        x: (N, F), dense or in CSR layout.
+        rows: (M,) node ids, in any order, repetitions allowed.
+
+    Returns:
+        (M, F), a copy.
+    """
     if x.layout != torch.sparse_csr:
-        return x[order]
-    sizes = x.crow_indices().diff()
-    starts = x.crow_indices()[:-1][order].repeat_interleave(sizes[order])
-    ptr = torch.cat([sizes.new_zeros(1), sizes[order].cumsum(0)])
-    within = torch.arange(x.values().numel(), device=x.device) - ptr[:-1].repeat_interleave(
-        sizes[order]
-    )
+        return x[rows]
+    sizes = x.crow_indices().diff()[rows]
+    starts = x.crow_indices()[:-1][rows].repeat_interleave(sizes)
+    ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    within = torch.arange(int(ptr[-1]), device=x.device) - ptr[:-1].repeat_interleave(sizes)
     entries = starts + within
-    return _csr(ptr, x.col_indices()[entries], x.values()[entries], x.shape)
+    shape = torch.Size((len(rows), x.shape[1]))
+    return _csr(ptr, x.col_indices()[entries], x.values()[entries], shape)
 
 
 def _csr(ptr: Tensor, columns: Tensor, values: Tensor, shape: torch.Size) -> Tensor:

@@ -1,0 +1,87 @@
+"""Several processes that train one model together, through Lightning.
+
+Each process has its own anchors; the candidates of every anchor are the anchors of all processes,
+whose embeddings are gathered with their gradients. Loss and gradients are those of one process with
+all anchors, as long as what a method computes for an anchor does not depend on other anchors in
+another way: batch normalisation (BGRL's encoder) takes its statistics, DGI its summary and gCooL's
+community terms their communities from each process's own batch.
+
+On one machine Lightning starts the processes itself::
+
+    graphcl train --dataset cora --method grace --loader neighbor --devices 2 --out runs/two
+
+On several machines, run the same command on each of them with a launcher that tells every process
+its place, for example torchrun (here two machines with four devices each, ``host0`` the first)::
+
+    torchrun --nnodes 2 --nproc-per-node 4 --node-rank 0 --master-addr host0 --master-port 29500 \
+        -m graphcl train --dataset ogbn-products --method grace --loader neighbor \
+        --devices 4 --nodes 2 --out /shared/runs/products
+
+with ``--node-rank 1`` on the second, or SLURM (``srun`` with ``--ntasks-per-node 4``), which
+Lightning recognises. The first process writes the run directory; all of them read the checkpoint
+when a run is continued, so that the directory must lie on a disk that all machines share, as must
+the data. When a process is lost, the others end with :class:`ProcessLost`; the same command
+continues from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.strategies import DDPStrategy
+
+from graphcl.kernels.processes import process_count, process_index
+
+# Words of gloo and NCCL about a peer that is gone or does not answer.
+_LOST = ("closed by peer", "reset by peer", "broken pipe", "refused", "timed out", "timeout")
+
+
+class ProcessLost(ConnectionError):
+    """Another process of the run has ended or does not answer."""
+
+
+def strategy(processes: int, timeout_seconds: float, rests_parameters: bool) -> Any:
+    """Lightning's strategy for so many processes; see ``GraphMethod.rests_parameters``."""
+    if processes == 1:
+        return "auto"
+    return DDPStrategy(
+        find_unused_parameters=rests_parameters, timeout=timedelta(seconds=timeout_seconds)
+    )
+
+
+def is_first() -> bool:
+    """Whether this process writes files and reports.
+
+    Before training has connected the processes, launchers tell the place in the environment.
+    """
+    if process_count() > 1:
+        return process_index() == 0
+    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+    return int(next((os.environ[name] for name in names if name in os.environ), "0")) == 0
+
+
+@contextlib.contextmanager
+def telling_of_lost_processes(checkpoint: Path | None) -> Iterator[None]:
+    """Say in plain words that another process was lost, and how to go on.
+
+    Raises:
+        ProcessLost: a collective operation failed for want of a peer.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if process_count() == 1 or not any(word in text.lower() for word in _LOST):
+            raise
+        go_on = "start it again; there was no folder for a checkpoint"
+        if checkpoint is not None:
+            go_on = f"start the same command again to continue from {checkpoint}"
+        raise ProcessLost(
+            f"process {process_index()} of {process_count()} has lost contact with another one "
+            f"({text.splitlines()[0]}). {go_on[0].upper()}{go_on[1:]}"
+        ) from error
