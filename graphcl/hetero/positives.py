@@ -15,9 +15,9 @@ from graphcl.metapaths.pathsim import random_key
 def positive_pairs(paths: Sequence[MetaPath], threshold: int, *, seed: int = 0) -> Tensor:
     """The ``threshold`` nodes that are joined to each node by most meta-paths (HeCo).
 
-    Each path counts once, at ``1 / degree`` so that rare relations weigh more than hubs (as the
-    released pairs were made). A node is its own first positive. Ties are broken by a number drawn
-    for each pair, not by the order of nodes.
+    A node is its own first positive. Among nodes joined by equally many, those come first whose
+    paths start at fewer neighbours (the sum of 1 / degree over paths, by which the released pairs
+    were chosen), then a number drawn for each pair decides, not the order of nodes.
 
     Args:
         paths: round-trip meta-paths of one node type.
@@ -42,7 +42,8 @@ def positive_pairs(paths: Sequence[MetaPath], threshold: int, *, seed: int = 0) 
         joined = None
         for path in paths:
             counts = path.counts(slice(start, start + 1024))
-            counts.data = 1 / np.repeat(np.maximum(np.diff(counts.indptr), 1), np.diff(counts.indptr))
+            degree = np.diff(counts.indptr)
+            counts.data = 1 + 1 / np.repeat(degree, degree) / (len(paths) + 1)
             joined = counts if joined is None else joined + counts
         assert joined is not None
         row = np.repeat(np.arange(joined.shape[0]), np.diff(joined.indptr)) + start

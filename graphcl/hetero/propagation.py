@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def propagate(matrix: Tensor, h: Tensor, transpose: Tensor | None = None) -> Tensor:
-    """``matrix @ h`` for a CSR matrix without gradient, in float32 or wider.
+    """``matrix @ h`` for a CSR matrix without gradient, in float32 or float64.
 
     Args:
         matrix: (N, M) CSR.
@@ -18,6 +18,9 @@ def propagate(matrix: Tensor, h: Tensor, transpose: Tensor | None = None) -> Ten
             symmetric. Without it torch transposes at every step, which takes much longer.
     """
     with torch.autocast(h.device.type, enabled=False):
+        if h.dtype == torch.float64:
+            matrix = matrix.double()
+            transpose = None if transpose is None else transpose.double()
         h = h.to(matrix.dtype)
         if transpose is None:
             return matrix @ h

@@ -70,16 +70,16 @@ class SchemaEncoder(nn.Module):
 
     Args:
         channels: D.
-        sample: neighbours drawn for each type.
+        sample: neighbours drawn of each type that may be a neighbour.
         dropout: of the attention vectors.
 
     Raises:
-        ValueError: no neighbour type, or a sample below 1.
+        ValueError: no type, or a sample below 1.
     """
 
     def __init__(self, channels: int, sample: Mapping[str, int], *, dropout: float = 0.0) -> None:
         super().__init__()
-        if not sample or min(sample.values()) < 1:
+        if not sample or not all(isinstance(n, int) and n > 0 for n in sample.values()):
             raise ValueError(f"sample must give a positive number for each type, got {dict(sample)}")
         self.sample = dict(sample)
         self.queries = nn.ParameterDict(
@@ -95,8 +95,8 @@ class SchemaEncoder(nn.Module):
     ) -> Tensor:
         """Embeddings (N, D) from target rows, rows of each type and neighbour lists."""
         views = []
-        for kind, size in self.sample.items():
-            chosen, some = neighbours[kind].sample(size)
+        for kind, lists in neighbours.items():
+            chosen, some = lists.sample(self.sample[kind])
             query = self.dropout(self.queries[kind])[0]
             own, other = query.chunk(2)
             # a . [h_i || h_j] in two parts: no (N, size, 2 D) tensor.

@@ -4,22 +4,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graphcl.methods.adameow import AdaMEOW
     from graphcl.methods.bgrl import BGRL
     from graphcl.methods.dgi import DGI
     from graphcl.methods.gca import GCA
     from graphcl.methods.gcool import GCooL
     from graphcl.methods.grace import GRACE
-    from graphcl.methods.method import GraphMethod
+    from graphcl.methods.heco import HeCo
+    from graphcl.methods.hetero_method import HeteroMethod
+    from graphcl.methods.meow import MEOW
+    from graphcl.methods.method import GraphMethod, Method
 
-__all__ = ["BGRL", "DGI", "GCA", "GRACE", "GCooL", "GraphMethod"]
+__all__ = [
+    "BGRL",
+    "DGI",
+    "GCA",
+    "GRACE",
+    "MEOW",
+    "AdaMEOW",
+    "GCooL",
+    "GraphMethod",
+    "HeCo",
+    "HeteroMethod",
+    "Method",
+]
 
 _HOMES = {
+    "AdaMEOW": "graphcl.methods.adameow",
     "BGRL": "graphcl.methods.bgrl",
     "DGI": "graphcl.methods.dgi",
     "GCA": "graphcl.methods.gca",
     "GCooL": "graphcl.methods.gcool",
     "GRACE": "graphcl.methods.grace",
     "GraphMethod": "graphcl.methods.method",
+    "HeCo": "graphcl.methods.heco",
+    "HeteroMethod": "graphcl.methods.hetero_method",
+    "MEOW": "graphcl.methods.meow",
+    "Method": "graphcl.methods.method",
 }
 
 

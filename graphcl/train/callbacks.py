@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from graphcl.methods.method import GraphMethod
+from graphcl.methods.method import Method
 from graphcl.train.files import write_csv
 from graphcl.train.module import ContrastiveModule
 
@@ -132,7 +132,7 @@ class BestWeights(Callback):
             self.loss = pl_module.last_loss
             self.weights = {k: v.clone() for k, v in pl_module.method.state_dict().items()}
 
-    def restore(self, method: GraphMethod) -> None:
+    def restore(self, method: Method) -> None:
         """Put the best weights back."""
         if self.weights:
             method.load_state_dict(self.weights)

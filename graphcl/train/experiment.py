@@ -18,15 +18,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 from torch_geometric.transforms import NormalizeFeatures
 
 from graphcl.data import dataset_info, load_dataset
-from graphcl.probes import LinkResult, hold_out_links, linear_probe, link_probe, make_split
+from graphcl.probes import LinkResult, Split, hold_out_links, linear_probe, link_probe, make_split
+from graphcl.probes.labels import node_labels
 from graphcl.train.environment import environment
 from graphcl.train.files import read_json, replacing, write_csv, write_json, write_npz
 from graphcl.train.fitting import fit
-from graphcl.train.recipes import Settings, settings_for
+from graphcl.train.recipes import Settings, method_class, settings_for
 from graphcl.views.features import compact_features
 
 CLASSIFICATION = ("accuracy", "micro_f1", "macro_f1")
@@ -62,7 +63,9 @@ def run_experiment(
         root: where raw data lie.
         seeds: one run each.
         protocol: of :func:`~graphcl.probes.make_split`; default the dataset's first.
-        overrides: settings on top of the recipe.
+        overrides: settings on top of the recipe. ``labels_per_class`` among them goes to the
+            protocol of that name; without it the most that the data have lists for (60) is taken,
+            and the fewer (20, 40) are measured beside it as ``macro_f1@20`` and so on.
         classifier: of :func:`~graphcl.probes.linear_probe`.
         held_out_links: share of edges kept from training as test links (half as many again as
             validation links), for an honest link probe; 0 trains on the whole graph.
@@ -75,6 +78,8 @@ def run_experiment(
     Raises:
         ValueError: unknown names or settings, or a run directory of another experiment.
     """
+    overrides = dict(overrides or {})
+    labels = overrides.pop("labels_per_class", None)
     settings = settings_for(method, dataset, overrides)
     info = dataset_info(dataset)
     if protocol is None:
@@ -91,18 +96,31 @@ def run_experiment(
         "precision": precision,
         "seeds": list(seeds),
     }
+    if labels is not None:
+        config["labels_per_class"] = labels
     data = load_dataset(dataset, root)
-    if data.x is None:
+    wanted = method_class(method).takes
+    if not isinstance(data, wanted):
+        kind = "a heterogeneous" if wanted is HeteroData else "a homogeneous"
+        raise ValueError(
+            f"{settings.method} takes {kind} graph ({wanted.__name__}), but dataset {info.name!r} "
+            f"is {type(data).__name__}"
+        )
+    if isinstance(data, Data) and data.x is None:
         raise ValueError(f"dataset {info.name!r} has no node features; choose one that has")
     # Mistakes in what comes after training are told before it.
     if classifier not in CLASSIFIERS:
         raise ValueError(f"unknown classifier {classifier!r}; choose from {', '.join(CLASSIFIERS)}")
     if protocol is not None:
-        make_split(data, protocol, seed=seeds[0])
+        named_splits(data, config, seeds[0])
+    if held_out_links and not isinstance(data, Data):
+        raise ValueError("held-out links are for homogeneous graphs; leave held_out_links at 0")
     _claim(folder, config)
     if settings.training.normalize_features:
         data = NormalizeFeatures()(data)
-    data.x = compact_features(data.x)
+    for store in data.node_stores:
+        if "x" in store:
+            store.x = compact_features(store.x)
     results = [
         _one_seed(
             data,
@@ -125,7 +143,45 @@ def run_experiment(
     return metrics
 
 
-def training_graph(data: Data, config: Mapping[str, Any], seed: int) -> tuple[Data, Any]:
+def named_splits(data: Any, config: Mapping[str, Any], seed: int) -> dict[str, Split]:
+    """Splits of a run's protocol by the suffix of their metrics, the one without a suffix first.
+
+    Raises:
+        ValueError: labels per class that the protocol or the data do not have.
+    """
+    protocol, labels = config["protocol"], config.get("labels_per_class")
+    if protocol != "labels_per_class":
+        if labels is not None:
+            raise ValueError(
+                f"labels_per_class={labels} goes with protocol 'labels_per_class', not {protocol!r}"
+            )
+        return {"": make_split(data, protocol, seed=seed)}
+    counts = [labels]
+    if labels is None:
+        counts = sorted(getattr(data, "splits", None) or (20,), reverse=True)
+    return {
+        f"@{count}" if number else "": make_split(data, protocol, seed=seed, count=count)
+        for number, count in enumerate(counts)
+    }
+
+
+def classify(
+    embeddings: torch.Tensor, data: Any, config: Mapping[str, Any], seed: int
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Metrics of linear probes on all splits of the protocol, and how the first was selected."""
+    values: dict[str, float] = {}
+    selection: dict[str, Any] = {}
+    labels = node_labels(data)
+    names = CLASSIFICATION + (("auc",) if config["protocol"] == "labels_per_class" else ())
+    for suffix, split in named_splits(data, config, seed).items():
+        probe = linear_probe(embeddings, labels, split, classifier=config["classifier"], seed=seed)
+        values |= {name + suffix: float(getattr(probe, name)) for name in names}
+        values["validation_accuracy" + suffix] = float(probe.validation_accuracy)
+        selection = selection or {"selection": probe.selection, "selected": dict(probe.selected)}
+    return values, selection
+
+
+def training_graph(data: Any, config: Mapping[str, Any], seed: int) -> tuple[Any, Any]:
     """The graph a seed trains on, and its held-out links (``None`` without any)."""
     share = config["held_out_links"]
     if not share:
@@ -139,7 +195,7 @@ def training_graph(data: Data, config: Mapping[str, Any], seed: int) -> tuple[Da
 
 
 def _one_seed(
-    data: Data,
+    data: Data | HeteroData,
     settings: Settings,
     config: Mapping[str, Any],
     seed: int,
@@ -152,19 +208,15 @@ def _one_seed(
         return result
     graph, links = training_graph(data, config, seed)
     torch.manual_seed(seed)
-    method = settings.build(graph.num_node_features)
+    method = settings.build(method_class(settings.method).input_channels(graph))
     trained = fit(method, graph, settings.training, seed=seed, folder=folder, **options)
-    device = next(method.parameters()).device
-    embeddings = method.embed(graph.x.to(device), graph.edge_index.to(device)).float().cpu()
+    embeddings = method.embeddings(trained.graph).float().cpu()
     started = time.perf_counter()
     result = {"seed": seed, "epochs": len(trained.losses), "final_loss": trained.losses[-1]}
     values: dict[str, float] = {}
     if config["protocol"] is not None:
-        split = make_split(data, config["protocol"], seed=seed)
-        probe = linear_probe(embeddings, data.y, split, classifier=config["classifier"], seed=seed)
-        values = {name: float(getattr(probe, name)) for name in CLASSIFICATION}
-        values["validation_accuracy"] = float(probe.validation_accuracy)
-        result |= {"selection": probe.selection, "selected": dict(probe.selected)}
+        values, selection = classify(embeddings, data, config, seed)
+        result |= selection
     if links is not None:
         found = link_probe(embeddings, links, seed=seed)
         values |= link_values(found)
@@ -179,8 +231,8 @@ def _one_seed(
         "peak_memory_bytes": trained.peak_memory_bytes,
     }
     arrays = {"embeddings": embeddings.numpy(), "seed": np.array(seed)}
-    if data.y is not None:
-        arrays["labels"] = data.y.numpy()
+    if isinstance(data, HeteroData) or data.y is not None:
+        arrays["labels"] = node_labels(data).numpy()
     write_npz(folder / "embeddings.npz", arrays)
     write_json(done, result)
     return result

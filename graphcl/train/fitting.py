@@ -18,9 +18,9 @@ import lightning
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch.utils.data import DataLoader
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 
-from graphcl.methods.method import GraphMethod
+from graphcl.methods.method import Method
 from graphcl.train.callbacks import (
     BestWeights,
     EpochProgress,
@@ -43,6 +43,7 @@ class FitResult:
         epoch_seconds: median time of a step.
         peak_memory_bytes: peak of the process (CPU) or of allocations on the device (CUDA).
         resumed_from: epoch from which a checkpoint was continued, 0 for a fresh run.
+        graph: the prepared data, on the device of the run.
     """
 
     losses: list[float]
@@ -50,6 +51,7 @@ class FitResult:
     epoch_seconds: float
     peak_memory_bytes: int
     resumed_from: int
+    graph: Any = None
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -64,8 +66,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def fit(
-    method: GraphMethod,
-    data: Data,
+    method: Method,
+    data: Data | HeteroData,
     options: TrainingOptions,
     *,
     seed: int = 0,
@@ -85,9 +87,9 @@ def fit(
 
     Args:
         method: the method to train.
-        data: graph with ``x`` (N, F) and ``edge_index`` (2, E).
+        data: graph with ``x`` (N, F) and ``edge_index`` (2, E), or what else the method takes.
         options: optimiser, schedule and number of epochs.
-        seed: of the views.
+        seed: of the views, and of what is drawn when the graph is prepared.
         folder: where checkpoints and curves go; nothing is written without it.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         precision: of Lightning, such as ``32-true``, ``bf16-mixed`` or ``16-mixed``.
@@ -100,11 +102,9 @@ def fit(
         ValueError: the graph has no features, or the device is not known.
         FloatingPointError: the loss is not finite.
     """
-    if data.x is None:
-        raise ValueError("the graph has no node features x; methods on nodes need them")
     accelerator, devices = _device(device)
     target = torch.device(f"cuda:{devices[0]}" if isinstance(devices, list) else "cpu")
-    graph = Data(x=data.x, edge_index=data.edge_index).to(target)
+    graph = method.prepare(data, seed=seed).to(target)
     module = ContrastiveModule(method, options, seed)
     curve = LossCurve()
     best = BestWeights()
@@ -153,6 +153,7 @@ def fit(
         epoch_seconds=median(seconds),
         peak_memory_bytes=peak_memory(target),
         resumed_from=module.started_at,
+        graph=graph,
     )
 
 

@@ -9,9 +9,8 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 
-from graphcl.methods.method import GraphMethod
+from graphcl.methods.method import Method
 from graphcl.train.recipes import TrainingOptions
 
 
@@ -26,7 +25,7 @@ def step_seed(seed: int, step: int) -> int:
 
 
 class ContrastiveModule(lightning.LightningModule):
-    """Wraps a :class:`~graphcl.methods.GraphMethod` for :class:`lightning.Trainer`.
+    """Wraps a :class:`~graphcl.methods.Method` for :class:`lightning.Trainer`.
 
     Args:
         method: the method; its parameters are trained.
@@ -34,7 +33,7 @@ class ContrastiveModule(lightning.LightningModule):
         seed: of the views; see :func:`step_seed`.
     """
 
-    def __init__(self, method: GraphMethod, options: TrainingOptions, seed: int) -> None:
+    def __init__(self, method: Method, options: TrainingOptions, seed: int) -> None:
         super().__init__()
         self.method, self.options, self.seed = method, options, seed
         self.last_loss = math.nan
@@ -44,17 +43,17 @@ class ContrastiveModule(lightning.LightningModule):
         """Note the epoch a continued run starts from."""
         self.started_at = checkpoint["global_step"]
 
-    def on_train_batch_start(self, batch: Data, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Give the step its own random stream."""
         torch.manual_seed(step_seed(self.seed, self.global_step))
 
-    def training_step(self, batch: Data, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss on freshly drawn views.
 
         Raises:
             FloatingPointError: the loss is not finite.
         """
-        loss: Tensor = self.method(batch.x, batch.edge_index)
+        loss = self.method.training_loss(batch)
         self.last_loss = float(loss.detach())
         if not math.isfinite(self.last_loss):
             raise FloatingPointError(
@@ -64,7 +63,7 @@ class ContrastiveModule(lightning.LightningModule):
         self.log("loss", loss.detach(), batch_size=1)
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Data, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Let the method move its targets; ``global_step`` counts the step just made."""
         self.method.after_step(self.global_step - 1, self.options.epochs)
 
