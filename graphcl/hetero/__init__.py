@@ -4,7 +4,7 @@ from graphcl.hetero.attention import SemanticAttention
 from graphcl.hetero.clustering import cluster_labels
 from graphcl.hetero.contexts import Contexts
 from graphcl.hetero.encoder import MetaPathEncoder
-from graphcl.hetero.features import TypeTransform, mask_entries
+from graphcl.hetero.features import Rows, TypeTransform
 from graphcl.hetero.inputs import HeteroInputs
 from graphcl.hetero.positives import positive_pairs
 from graphcl.hetero.schema import NeighbourLists, SchemaEncoder
@@ -14,10 +14,10 @@ __all__ = [
     "HeteroInputs",
     "MetaPathEncoder",
     "NeighbourLists",
+    "Rows",
     "SchemaEncoder",
     "SemanticAttention",
     "TypeTransform",
     "cluster_labels",
-    "mask_entries",
     "positive_pairs",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
+from graphcl.hetero.propagation import propagate
 from graphcl.metapaths.neighbours import csr_matrix
 from graphcl.views.coins import flip_coins
 
@@ -40,6 +42,61 @@ def node_features(data: HeteroData, kind: str) -> Tensor:
     return features
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Features of one node type, with what a product with sparse ones needs.
+
+    Attributes:
+        x: (N, F), dense or CSR.
+        transpose: (F, N) CSR where ``x`` is CSR.
+        order: entry of ``x`` that each entry of the transpose is.
+    """
+
+    x: Tensor
+    transpose: Tensor | None = None
+    order: Tensor | None = None
+
+    @classmethod
+    def of(cls, x: Tensor) -> Rows:
+        """Of features (N, F)."""
+        if x.layout != torch.sparse_csr:
+            return cls(x)
+        column = x.col_indices().long()
+        row = torch.arange(x.shape[0]).repeat_interleave(x.crow_indices().long().diff())
+        order = torch.argsort(column, stable=True)
+        ptr = torch.zeros(x.shape[1] + 1, dtype=torch.long)
+        torch.cumsum(torch.bincount(column, minlength=x.shape[1]), 0, out=ptr[1:])
+        across = csr_matrix(ptr, row[order], x.values()[order], (x.shape[1], x.shape[0]))
+        same = csr_matrix(x.crow_indices(), column, x.values(), (x.shape[0], x.shape[1]))
+        return cls(same, across, order)
+
+    def to(self, device: torch.device | str) -> Rows:
+        """The same rows on a device."""
+        parts = (self.x, self.transpose, self.order)
+        return Rows(*(part if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+
+    def masked(self, rate: float) -> Rows:
+        """The rows with a share of their nonzero entries set to zero, each by its own coin.
+
+        The layout and the shape stay; torch's global generator decides.
+        """
+        if self.transpose is None or self.order is None:
+            dropped = flip_coins(rate, self.x.numel(), device=self.x.device).view_as(self.x)
+            return Rows(self.x.masked_fill(dropped, 0))
+        dropped = flip_coins(rate, self.order.numel(), device=self.order.device)
+        values = self.x.values().masked_fill(dropped, 0)
+        return Rows(
+            _with_values(self.x, values),
+            _with_values(self.transpose, values[self.order]),
+            self.order,
+        )
+
+
+def _with_values(matrix: Tensor, values: Tensor) -> Tensor:
+    shape = (matrix.shape[0], matrix.shape[1])
+    return csr_matrix(matrix.crow_indices(), matrix.col_indices(), values, shape)
+
+
 class TypeTransform(nn.Module):
     """``ELU(dropout(x W_t + b_t))`` for each node type t.
 
@@ -60,30 +117,13 @@ class TypeTransform(nn.Module):
             assert isinstance(linear, nn.Linear)
             nn.init.xavier_normal_(linear.weight, gain=1.414)
 
-    def forward(self, kind: str, x: Tensor) -> Tensor:
-        """Rows (N, hidden) of one type from features (N, F), dense or CSR."""
+    def forward(self, kind: str, rows: Rows) -> Tensor:
+        """Rows (N, hidden) of one type from its features."""
         linear = self.linears[kind]
         assert isinstance(linear, nn.Linear)
-        if x.layout == torch.sparse_csr:
-            with torch.autocast(x.device.type, enabled=False):
-                h = x @ linear.weight.T + linear.bias
+        if rows.transpose is None:
+            h = linear(rows.x)
         else:
-            h = linear(x)
+            h = propagate(rows.x, linear.weight.T, rows.transpose) + linear.bias
         out: Tensor = self.activation(self.dropout(h))
         return out
-
-
-def mask_entries(x: Tensor, rate: float) -> Tensor:
-    """Features with a share of their nonzero entries set to zero, each by a coin of its own.
-
-    Args:
-        x: (N, F), dense or CSR; the result has the layout and the shape of the input.
-        rate: probability of an entry; torch's global generator decides.
-    """
-    if x.layout != torch.sparse_csr:
-        dropped = flip_coins(rate, x.numel(), device=x.device).view_as(x)
-        return x.masked_fill(dropped, 0)
-    values = x.values()
-    dropped = flip_coins(rate, values.numel(), device=x.device)
-    shape = (x.shape[0], x.shape[1])
-    return csr_matrix(x.crow_indices(), x.col_indices(), values.masked_fill(dropped, 0), shape)

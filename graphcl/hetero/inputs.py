@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from graphcl.hetero.contexts import Contexts
+from graphcl.hetero.features import Rows
 from graphcl.hetero.schema import NeighbourLists
 from graphcl.metapaths.neighbours import NeighbourGraph
 
@@ -19,7 +20,7 @@ class HeteroInputs:
 
     Attributes:
         target: the node type that is embedded.
-        x: features (N_t, F_t) of each type, dense or CSR.
+        x: features of each type.
         graphs: one for each meta-path.
         adjacencies: their normalised matrices, or of those a method needs.
         contexts: one for each meta-path.
@@ -28,7 +29,7 @@ class HeteroInputs:
     """
 
     target: str
-    x: dict[str, Tensor]
+    x: dict[str, Rows]
     graphs: tuple[NeighbourGraph, ...] = ()
     adjacencies: tuple[Tensor, ...] = ()
     contexts: tuple[Contexts, ...] = ()
@@ -38,7 +39,7 @@ class HeteroInputs:
     @property
     def num_nodes(self) -> int:
         """Number of target nodes."""
-        return int(self.x[self.target].shape[0])
+        return int(self.x[self.target].x.shape[0])
 
     def transpose_of(self, number: int, matrix: Tensor) -> Tensor | None:
         """A matrix of graph ``number`` where it is its own transpose."""
@@ -48,7 +49,7 @@ class HeteroInputs:
         """The same inputs on a device."""
         return HeteroInputs(
             self.target,
-            {kind: x.to(device) for kind, x in self.x.items()},
+            {kind: rows.to(device) for kind, rows in self.x.items()},
             tuple(graph.to(device) for graph in self.graphs),
             tuple(matrix.to(device) for matrix in self.adjacencies),
             tuple(context.to(device) for context in self.contexts),

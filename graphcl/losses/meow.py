@@ -41,7 +41,7 @@ class ClusterWeight(TileWeight):
             )
         # The worth of one separation, which tells tiles the precision they are wanted in.
         one = torch.ones((), dtype=torch.float64)
-        self.parameters = (query_labels, key_labels, one)
+        self.parameters = (query_labels.int(), key_labels.int(), one)
 
     def check(self, num_queries: int, num_keys: int) -> None:
         """See :meth:`TileWeight.check`."""
@@ -62,7 +62,8 @@ class ClusterWeight(TileWeight):
         """See :meth:`TileWeight.tile`."""
         query, key = parameters[0][rows], parameters[1][columns]
         count = parameters[2].new_zeros(len(query), len(key))
-        for m in range(query.shape[1]):
+        torch.ne(query[:, 0, None], key[:, 0], out=count)
+        for m in range(1, query.shape[1]):
             count += query[:, m, None] != key[:, m]
         return count.log_()
 

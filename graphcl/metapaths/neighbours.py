@@ -129,10 +129,12 @@ def mean_adjacency(graphs: tuple[NeighbourGraph, ...]) -> Tensor:
 
 
 def csr_matrix(ptr: Tensor, column: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A CSR tensor whose parts are trusted."""
+    """A CSR tensor whose parts are trusted; 32-bit indices, which products take as they are."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse", UserWarning)
-        return torch.sparse_csr_tensor(ptr, column, values, shape, check_invariants=False)
+        return torch.sparse_csr_tensor(
+            ptr.int(), column.int(), values, shape, check_invariants=False
+        )
 
 
 def _normalized(ptr: Tensor, column: Tensor, weight: Tensor) -> Tensor:

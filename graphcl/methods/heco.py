@@ -11,7 +11,7 @@ from torch_geometric.data import HeteroData
 
 from graphcl.encoders.heads import ProjectionHead
 from graphcl.hetero.attention import SemanticAttention
-from graphcl.hetero.features import TypeTransform
+from graphcl.hetero.features import Rows, TypeTransform
 from graphcl.hetero.inputs import HeteroInputs
 from graphcl.hetero.positives import positive_pairs
 from graphcl.hetero.propagation import propagate
@@ -108,7 +108,7 @@ class HeCo(HeteroMethod):
             pairs = positive_pairs(paths, self.positives, seed=seed)
         return HeteroInputs(
             target,
-            {kind: x[kind] for kind in (target, *lists)},
+            {kind: Rows.of(x[kind]) for kind in (target, *lists)},
             graphs,
             tuple(graph.adjacency(binary=True) for graph in graphs),
             neighbours=lists,

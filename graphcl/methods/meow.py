@@ -14,7 +14,7 @@ from graphcl.hetero.attention import SemanticAttention
 from graphcl.hetero.clustering import cluster_labels
 from graphcl.hetero.contexts import Contexts
 from graphcl.hetero.encoder import MetaPathEncoder, Norm
-from graphcl.hetero.features import TypeTransform, mask_entries
+from graphcl.hetero.features import Rows, TypeTransform
 from graphcl.hetero.inputs import HeteroInputs
 from graphcl.losses.meow import MEOWLoss, cluster_counts
 from graphcl.metapaths.composition import PathLike
@@ -102,7 +102,7 @@ class MetaPathViews(HeteroMethod):
         contexts = tuple(Contexts.of(path) for path in paths)
         used = {target, *(kind for context in contexts for kind in context.types)}
         return HeteroInputs(
-            target, {kind: x[kind] for kind in sorted(used)}, graphs, matrices, contexts
+            target, {kind: Rows.of(x[kind]) for kind in sorted(used)}, graphs, matrices, contexts
         )
 
     def fine(self, graph: HeteroInputs) -> Tensor:
@@ -134,9 +134,7 @@ class MetaPathViews(HeteroMethod):
         """Two unit-row views (N, D) of each meta-path, as it is and masked."""
         masked = own
         if self.training and self.mask_feature:
-            masked = self.types(
-                graph.target, mask_entries(graph.x[graph.target], self.mask_feature)
-            )
+            masked = self.types(graph.target, graph.x[graph.target].masked(self.mask_feature))
         found = []
         for number, context in enumerate(graph.contexts):
             along = self.dropout(self.context_maps[number](context(others)))
