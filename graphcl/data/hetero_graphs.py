@@ -1,4 +1,4 @@
-"""Heterogeneous benchmarks in the layout of HeCo and MEOW: relations as text pairs, fixed splits."""
+"""Heterogeneous benchmarks in the layout of HeCo and MEOW: relations as text, fixed splits."""
 
 from __future__ import annotations
 

@@ -38,9 +38,10 @@ def load_dataset(name: str, root: str | Path | None = None) -> Data | HeteroData
 
     Raw files are looked for under ``root``, in PyG's layout (``Planetoid/Cora/raw/ind.cora.x``,
     ``Amazon/Photo/raw/...``, ``WikiCS/raw/data.json``) and ``GraphClustering/usps/usps.npz``,
-    ``LinkPrediction/USAir/edges.txt``, ``Hetero/acm/pa.txt``. Nothing is written there: processed files and, where no raw
-    file exists, PyG's downloads go to the cache (environment variable ``GRAPHCL_CACHE`` or
-    ``~/.cache/graphcl-kge``). ``digits`` and ``karate`` need neither files nor network.
+    ``LinkPrediction/USAir/edges.txt``, ``Hetero/acm/pa.txt``. Nothing is written
+    there: processed files and, where no raw file exists, PyG's downloads go to the cache
+    (environment variable ``GRAPHCL_CACHE`` or ``~/.cache/graphcl-kge``). ``digits`` and ``karate``
+    need neither files nor network.
 
     Args:
         name: One of :func:`~graphcl.data.dataset_names`, upper and lower case alike.

@@ -34,7 +34,9 @@ class MetaPathEncoder(nn.Module):
             raise ValueError(f"layers must be at least 1, got {layers}")
         if norm not in ("graph", "node"):
             raise ValueError(f"unknown norm {norm!r}; choose graph or node")
-        self.linears = nn.ModuleList(nn.Linear(channels, channels, bias=False) for _ in range(layers))
+        self.linears = nn.ModuleList(
+            nn.Linear(channels, channels, bias=False) for _ in range(layers)
+        )
         self.activations = nn.ModuleList(nn.PReLU() for _ in range(layers - 1))
         self.dropout = nn.Dropout(dropout)
         self.norm = norm

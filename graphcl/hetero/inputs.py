@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -56,5 +55,3 @@ class HeteroInputs:
             {kind: lists.to(device) for kind, lists in self.neighbours.items()},
             None if self.positives is None else self.positives.to(device),
         )
-
-

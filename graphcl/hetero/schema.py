@@ -80,7 +80,9 @@ class SchemaEncoder(nn.Module):
     def __init__(self, channels: int, sample: Mapping[str, int], *, dropout: float = 0.0) -> None:
         super().__init__()
         if not sample or not all(isinstance(n, int) and n > 0 for n in sample.values()):
-            raise ValueError(f"sample must give a positive number for each type, got {dict(sample)}")
+            raise ValueError(
+                f"sample must give a positive number for each type, got {dict(sample)}"
+            )
         self.sample = dict(sample)
         self.queries = nn.ParameterDict(
             {kind: nn.Parameter(torch.empty(1, 2 * channels)) for kind in sample}

@@ -28,7 +28,7 @@ class PairMLPWeight(TileWeight):
     With :math:`u_i = W y_i + c` and :math:`v_j = W y_j` this is a two-layer network of
     :math:`y_i + y_j`: the sum is taken after the first layer, so that a tile costs O(r c H) time
     and O(r c) memory, one hidden unit after the other, forward and backward. The units are
-    :math:`\tanh(u + v) = 1 - 2 / (1 + e^{2u} e^{2v})`: exponentials are taken of rows, not of pairs.
+    :math:`\tanh(u + v) = 1 - 2 / (1 + e^{2u} e^{2v})`: exponentials of rows, not of pairs.
 
     Args:
         query_hidden: (Q, H) u, may require a gradient.
@@ -73,13 +73,13 @@ class PairMLPWeight(TileWeight):
         if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
             hidden = torch.tanh(query[rows, None] + key[None, columns])
             return F.logsigmoid(hidden @ weight + bias)
-        hidden = _HiddenUnits(query[rows], key[columns])
+        units = _HiddenUnits(query[rows], key[columns])
         shares = weight.tolist()
-        total = torch.empty(hidden.shape, dtype=query.dtype, device=query.device)
-        for strip in hidden.strips():
+        total = torch.empty(units.shape, dtype=query.dtype, device=query.device)
+        for strip in units.strips():
             part = total[strip].fill_(float(bias))
             for unit, share in enumerate(shares):
-                part.add_(hidden.of(strip, unit), alpha=share)
+                part.add_(units.of(strip, unit), alpha=share)
         return F.logsigmoid(total)
 
     def backward_tile(
@@ -99,13 +99,13 @@ class PairMLPWeight(TileWeight):
         into = -torch.expm1(self.tile(parameters, rows, columns, None)) * grad
         if out[3] is not None:
             out[3] += into.sum()
-        hidden = _HiddenUnits(query[rows], key[columns])
-        for strip in hidden.strips():
+        units = _HiddenUnits(query[rows], key[columns])
+        for strip in units.strips():
             arriving = into[strip]
             at = slice(rows.start + strip.start, rows.start + strip.stop)
             by_row, by_column = arriving.sum(1), arriving.sum(0)
             for unit, share in enumerate(weight.tolist()):
-                h = hidden.of(strip, unit)
+                h = units.of(strip, unit)
                 if out[2] is not None:
                     out[2][unit] += (arriving * h).sum()
                 # The derivative of tanh is 1 - tanh^2.

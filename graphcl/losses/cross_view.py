@@ -63,7 +63,9 @@ class HeCoLoss(nn.Module):
             ValueError: shapes that do not fit, or a node without a positive.
         """
         if a.shape != b.shape or a.dim() != 2 or not len(a):
-            raise ValueError(f"both views must be (N, D), got {tuple(a.shape)} and {tuple(b.shape)}")
+            raise ValueError(
+                f"both views must be (N, D), got {tuple(a.shape)} and {tuple(b.shape)}"
+            )
         if positives.dim() != 2 or positives.shape[0] != 2 or positives.is_floating_point():
             raise ValueError(f"positives must be integers (2, P), got {tuple(positives.shape)}")
         node, other = positives.long()

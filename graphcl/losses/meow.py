@@ -92,7 +92,8 @@ class PrototypeLoss(nn.Module):
     the members to their centre divided by :math:`\log(n_k + 5)`. A cluster of one node takes the
     largest :math:`\rho`, and all are clipped to their 10th and 90th percentiles, no less than a
     hundredth of their mean. (MEOW's release puts similarities where the distances belong, which
-    turns the concentrations round.) Centroids are constants for the gradient. Time O(N sum K), memory O(N + sum K).
+    turns the concentrations round.) Centroids are constants for the gradient. Time O(N sum K),
+    memory O(N + sum K).
 
     Args:
         tau: mean temperature.

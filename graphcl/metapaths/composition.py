@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -93,7 +94,7 @@ def compose(data: HeteroData, path: PathLike) -> MetaPath:
     """
     if isinstance(path, str):
         types = [_node_type(data, letter, path) for letter in _letters(path)]
-        steps: list[tuple[str, ...]] = list(zip(types[:-1], types[1:], strict=True))
+        steps: list[tuple[str, ...]] = list(pairwise(types))
         name = path
     else:
         steps = [tuple(step) for step in path]
@@ -143,7 +144,7 @@ def _hop(data: HeteroData, step: tuple[str, ...], path: str) -> sp.csr_matrix:
     back = [t for t in data.edge_types if fits(t, (target, source))]
     if len(forward or back) != 1:
         raise ValueError(
-            f"meta-path {path!r} does not compose: {'no' if not back else 'several'} relations "
+            f"meta-path {path!r} does not compose: {'several' if forward or back else 'no'} relations "
             f"join {source!r} and {target!r}"
             + (f" under the name {step[1]!r}" if len(step) == 3 else "")
             + f"; the edge types are {data.edge_types}"

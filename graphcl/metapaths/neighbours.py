@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -94,8 +94,8 @@ class NeighbourGraph:
 
     def to(self, device: torch.device | str) -> NeighbourGraph:
         """The same graph on a device."""
-        parts = (getattr(self, f.name) for f in fields(self))
-        return NeighbourGraph(*(p.to(device) if isinstance(p, Tensor) else p for p in parts))
+        parts = (part.to(device) for part in (self.ptr, self.column, self.weight, self.pair))
+        return NeighbourGraph(*parts, is_undirected=self.is_undirected)
 
     def adjacency(self, *, binary: bool = False) -> Tensor:
         r"""CSR matrix :math:`D^{-1/2} C D^{-1/2}`, of counts or of ones where there are any."""
