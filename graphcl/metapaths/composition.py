@@ -143,9 +143,10 @@ def _hop(data: HeteroData, step: tuple[str, ...], path: str) -> sp.csr_matrix:
     forward = [t for t in data.edge_types if fits(t, (source, target))]
     back = [t for t in data.edge_types if fits(t, (target, source))]
     if len(forward or back) != 1:
+        number = "several" if forward or back else "no"
         raise ValueError(
-            f"meta-path {path!r} does not compose: {'several' if forward or back else 'no'} relations "
-            f"join {source!r} and {target!r}"
+            f"meta-path {path!r} does not compose: {number} relations join "
+            f"{source!r} and {target!r}"
             + (f" under the name {step[1]!r}" if len(step) == 3 else "")
             + f"; the edge types are {data.edge_types}"
         )

@@ -94,8 +94,9 @@ class NeighbourGraph:
 
     def to(self, device: torch.device | str) -> NeighbourGraph:
         """The same graph on a device."""
-        parts = (part.to(device) for part in (self.ptr, self.column, self.weight, self.pair))
-        return NeighbourGraph(*parts, is_undirected=self.is_undirected)
+        ptr, column = self.ptr.to(device), self.column.to(device)
+        weight, pair = self.weight.to(device), self.pair.to(device)
+        return NeighbourGraph(ptr, column, weight, pair, self.is_undirected)
 
     def adjacency(self, *, binary: bool = False) -> Tensor:
         r"""CSR matrix :math:`D^{-1/2} C D^{-1/2}`, of counts or of ones where there are any."""

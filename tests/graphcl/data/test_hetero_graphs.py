@@ -92,7 +92,7 @@ def test_a_damaged_file(name: str, tmp_path: Path) -> None:
 def test_load_checks_files_and_counts(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(FileNotFoundError, match="'acm' has no raw files.*Hetero/acm"):
+    with pytest.raises(FileNotFoundError, match=r"'acm' has no raw files.*Hetero/acm"):
         load_dataset("acm", root)
     monkeypatch.setitem(loading.HETERO_FILES, "acm", SMALL)
     folder = write(root / "Hetero" / "small")

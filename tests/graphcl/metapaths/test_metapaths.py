@@ -119,7 +119,7 @@ def test_what_is_ambiguous_or_out_of_range_is_told() -> None:
         compose(data, "paper-author-paper")
     assert compose(data, [("paper", "edited", "author")]).counts().sum() == 1
     data["paper", "edited", "author"].edge_index += 99
-    with pytest.raises(ValueError, match="name 'paper' nodes 99..99, but there are 30"):
+    with pytest.raises(ValueError, match=r"name 'paper' nodes 99\.\.99, but there are 30"):
         compose(data, [("paper", "edited", "author")])
     with pytest.raises(ValueError, match="leads from 'paper' to 'author'"):
         top_neighbours(compose(data, [("paper", "to", "author")]), 3)
@@ -168,7 +168,7 @@ def test_top_n_by_a_loop(n: int | None, ties: Any, name: str) -> None:
     for i in range(PAPERS):
         others = [j for j in similarity[i].nonzero()[0] if j != i]
         room = len(others) if n is None else n - 1
-        others.sort(key=lambda j: (-similarity[i, j], -(unit[i] @ unit[j])))  # noqa: B023
+        others.sort(key=lambda j: (-similarity[i, j], -(unit[i] @ unit[j])))
         if ties == "value":
             chosen |= {(i, j) for j in others[:room]}
         elif room < len(others):  # what is strictly better than the last one kept is kept
@@ -236,7 +236,7 @@ def test_leak_of_ties_by_index() -> None:
     homophily = {}
     for ties in ("random", "index"):
         graph = top_neighbours(compose(data, "PSP"), 20, ties=ties)  # type: ignore[arg-type]
-        chosen, chooser = graph.edge_index if ties == "index" else graph.edge_index.flip(0)
+        chosen, _ = graph.edge_index if ties == "index" else graph.edge_index.flip(0)
         homophily[ties] = float(y[chosen].float().mean())
     assert homophily["index"] > 0.9 > 0.6 > homophily["random"] > 0.4
 

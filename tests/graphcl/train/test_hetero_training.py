@@ -123,7 +123,7 @@ def test_auc_is_one_class_against_the_rest(graph: HeteroData) -> None:
 
 
 def test_methods_and_data_of_different_kinds(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="grace takes a homogeneous graph .*HeteroData"):
+    with pytest.raises(ValueError, match=r"grace takes a homogeneous graph .*HeteroData"):
         run_experiment("acm", "grace", tmp_path, **QUICK)
     with pytest.raises(ValueError, match="held-out links are for homogeneous"):
         run(tmp_path, held_out_links=0.1)
@@ -143,22 +143,33 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     graph: HeteroData, tmp_path: Path, curve_rows: Callable[[Path], list[str]]
 ) -> None:
     """Stopped between two clusterings: the old one has to come back with the checkpoint."""
-    overrides = {"hidden": 8, "epochs": 7, "recluster": 3, **SMALL["meow"]}
-    settings = settings_for("meow", "acm", overrides)
-    found = []
-    for name, stops in (("whole", [7]), ("broken", [5, 7])):
-        for epochs in stops:
-            short = settings_for("meow", "acm", {**overrides, "epochs": epochs}).training
-            torch.manual_seed(1)
-            method = settings.build(MEOW.input_channels(graph))
-            folder = tmp_path / name
-            result = fit(method, graph, short, seed=1, folder=folder, checkpoint_seconds=0, **QUICK)
-        assert result.resumed_from == (0 if name == "whole" else 5)
-        found.append(method.embeddings(result.graph))
-    assert torch.equal(*found)
-    assert curve_rows(tmp_path / "whole" / "curves.csv") == curve_rows(
-        tmp_path / "broken" / "curves.csv"
+    settings = settings_for(
+        "meow", "acm", {"hidden": 8, "epochs": 7, "recluster": 3, **SMALL["meow"]}
     )
+
+    def trained(folder: Path, stop_at: int | None = None) -> tuple[torch.Tensor, int]:
+        torch.manual_seed(1)
+        method = settings.build(MEOW.input_channels(graph))
+        real = method.training_loss
+
+        def stopping(inputs: Any) -> torch.Tensor:
+            if int(method.epoch) == stop_at:
+                raise RuntimeError("interrupted")
+            return real(inputs)
+
+        method.training_loss = stopping  # type: ignore[method-assign]
+        options = {"seed": 1, "folder": folder, "checkpoint_seconds": 0, **QUICK}
+        result = fit(method, graph, settings.training, **options)
+        return method.embeddings(result.graph), result.resumed_from
+
+    whole, _ = trained(tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="interrupted"):
+        trained(tmp_path / "broken", stop_at=5)
+    broken, resumed_from = trained(tmp_path / "broken")
+    assert resumed_from == 5
+    assert torch.equal(whole, broken)
+    curves = [curve_rows(tmp_path / name / "curves.csv") for name in ("whole", "broken")]
+    assert curves[0] == curves[1]
 
 
 def test_bf16_trains(graph: HeteroData, tmp_path: Path) -> None:
@@ -170,7 +181,7 @@ def test_bf16_trains(graph: HeteroData, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["meow", "heco"])
 def test_renaming_nodes_leaves_the_pipeline(graph: HeteroData, method: str) -> None:
     """From the graph to macro-F1; nodes are sorted by class, which must not help."""
-    overrides = {"hidden": 16, "epochs": 25, "lr": 5e-3, "patience": 0, **SMALL[method]}
+    overrides = {"hidden": 16, "epochs": 12, "lr": 1e-2, "patience": 0, **SMALL[method]}
     settings = settings_for(method, "acm", overrides)
     order = torch.randperm(NODES)
     place = torch.argsort(order)
@@ -194,7 +205,7 @@ def test_renaming_nodes_leaves_the_pipeline(graph: HeteroData, method: str) -> N
             pair.append(linear_probe(z, data["paper"].y, used, grid=[16.0]).macro_f1)
         gaps.append(pair[0] - pair[1])
         scores += pair
-    assert min(scores) > 0.65
+    assert min(scores) > 0.6
     assert abs(sum(gaps)) / 2 < 0.03
 
 
