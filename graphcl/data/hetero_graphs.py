@@ -13,6 +13,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.transforms import ToUndirected
 
+from graphcl.data.plain_graphs import read_pairs
 from graphcl.data.raw_files import RawFiles
 
 COUNTS = (20, 40, 60)
@@ -170,12 +171,7 @@ def _dense(path: Path) -> np.ndarray:
 
 
 def _pairs(path: Path, sizes: tuple[int, int]) -> Tensor:
-    try:
-        pairs = np.loadtxt(path, dtype=np.int64, ndmin=2)
-    except ValueError as error:
-        raise ValueError(f"{path} is not a list of edges: {error}") from error
-    if pairs.shape[1] != 2:
-        raise ValueError(f"{path}: each line must hold two node ids, got {pairs.shape[1]} columns")
+    pairs = read_pairs(path)
     low, high = pairs.min(0), pairs.max(0)
     if (low < 0).any() or (high >= sizes).any():
         raise ValueError(

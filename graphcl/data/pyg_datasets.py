@@ -25,8 +25,6 @@ from graphcl.data.raw_files import RawFiles, absent_files_error, downloads_root,
 # What a processed file that was cut short or written by something else makes torch.load raise.
 _UNREADABLE = (OSError, EOFError, RuntimeError, AssertionError, pickle.UnpicklingError)
 
-# What PyG's DBLP and IMDB (as MAGNN split them) have in common.
-_MAGNN = ("adjM.npz", "features_0.npz", "features_1.npz", "labels.npy", "train_val_test_idx.npz")
 _PLANETOID_PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 
 
@@ -49,6 +47,11 @@ def _npz(dataset_class: type[InMemoryDataset], name: str, file: str) -> PyGSourc
     return PyGSource(dataset_class, {"name": name}, raw)
 
 
+def _magnn(dataset_class: type[InMemoryDataset], *files: str) -> PyGSource:
+    names = ("adjM.npz", "features_0.npz", "features_1.npz", *files, "train_val_test_idx.npz")
+    return PyGSource(dataset_class, {}, RawFiles(f"{dataset_class.__name__}/raw", names))
+
+
 PYG_SOURCES: dict[str, PyGSource] = {
     "cora": _planetoid("Cora"),
     "citeseer": _planetoid("CiteSeer"),
@@ -60,10 +63,8 @@ PYG_SOURCES: dict[str, PyGSource] = {
     "wikics": PyGSource(WikiCS, {"is_undirected": True}, RawFiles("WikiCS/raw", ("data.json",))),
     "dblp-citation": _npz(CitationFull, "dblp", "dblp.npz"),
     "cora-ml": _npz(CitationFull, "cora_ml", "cora_ml.npz"),
-    "pyg-dblp": PyGSource(
-        DBLP, {}, RawFiles("DBLP/raw", (*_MAGNN, "features_2.npy", "node_types.npy"))
-    ),
-    "pyg-imdb": PyGSource(IMDB, {}, RawFiles("IMDB/raw", (*_MAGNN, "features_2.npz"))),
+    "pyg-dblp": _magnn(DBLP, "features_2.npy", "labels.npy", "node_types.npy"),
+    "pyg-imdb": _magnn(IMDB, "features_2.npz", "labels.npy"),
 }
 
 

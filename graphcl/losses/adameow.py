@@ -50,6 +50,8 @@ class PairMLPWeight(TileWeight):
         if out_bias.numel() != 1:
             raise ValueError(f"out_bias must be one number, got {tuple(out_bias.shape)}")
         self.parameters = (query_hidden, key_hidden, out_weight, out_bias)
+        # Gradients of a tile are asked for right after the tile: it is kept till the next.
+        self._last: tuple[slice, slice, Tensor] | None = None
 
     def check(self, num_queries: int, num_keys: int) -> None:
         """See :meth:`TileWeight.check`."""
@@ -80,7 +82,9 @@ class PairMLPWeight(TileWeight):
             part = total[strip].fill_(float(bias))
             for unit, share in enumerate(shares):
                 part.add_(units.of(strip, unit), alpha=share)
-        return F.logsigmoid(total)
+        value = F.logsigmoid(total)
+        self._last = (rows, columns, value)
+        return value
 
     def backward_tile(
         self,
@@ -96,7 +100,13 @@ class PairMLPWeight(TileWeight):
             return None
         query, key, weight, _ = parameters
         # d log sigmoid(t) / dt = 1 - sigmoid(t).
-        into = -torch.expm1(self.tile(parameters, rows, columns, None)) * grad
+        last = self._last
+        if last is not None and last[:2] == (rows, columns):
+            value = last[2]
+        else:
+            value = self.tile(parameters, rows, columns, None)
+        self._last = None
+        into = -torch.expm1(value) * grad
         if out[3] is not None:
             out[3] += into.sum()
         units = _HiddenUnits(query[rows], key[columns])

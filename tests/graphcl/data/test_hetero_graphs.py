@@ -13,7 +13,7 @@ from torch_geometric.data import HeteroData
 import graphcl.data.loading as loading
 from graphcl.data import dataset_info, load_dataset
 from graphcl.data.hetero_graphs import HETERO_FILES, HeteroFiles, read_hetero
-from graphcl.data.pyg_datasets import PYG_SOURCES, read_pyg_dataset
+from graphcl.data.pyg_datasets import read_pyg_dataset
 from graphcl.data.validation import check_hetero_counts, validate_hetero
 from graphcl.probes import make_split
 
@@ -172,10 +172,3 @@ def test_pyg_graphs_are_read_by_pyg(root: Path, cache: Path) -> None:
     method = MEOW(MEOW.input_channels(data), ["APA", "APCPA"], 4, clusters=[2], top_n=2)
     assert method.embed(method.prepare(data)).shape == (2, 4)
     shutil.rmtree(cache)
-
-
-@pytest.mark.parametrize("name", ["pyg-dblp", "pyg-imdb"])
-def test_raw_names_are_those_of_pyg(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = PYG_SOURCES[name]
-    blank = source.dataset_class.__new__(source.dataset_class)
-    assert set(blank.raw_file_names) == set(source.raw.names)
