@@ -32,7 +32,7 @@ def main() -> None:
     data = load_dataset(options.dataset, options.root)
     torch.manual_seed(options.seed)
     method = PamCGC(data.num_features, data.num_classes, order=3, alpha=2.0, beta=2.0, **small)
-    method.prepare(data.x, data.edge_index, Preparation(options.seed))
+    method.pretrain(data.x, data.edge_index, Preparation(options.seed))
     start = clustering_scores(data.y, method.communities(data.x, data.edge_index))
     print(f"k-means on the autoencoder: accuracy {start['accuracy']:.3f}, nmi {start['nmi']:.3f}")
     optimizer = torch.optim.Adam(method.parameters(), lr=1e-3)

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 from torch_geometric.utils import to_undirected
 
 from graphcl.data.builtin_graphs import digits_graph, karate_graph
+from graphcl.data.hetero_graphs import HETERO_FILES, read_hetero
 from graphcl.data.ogb import find_ogb, read_ogb
 from graphcl.data.ogbl_ddi import read_ogbl_ddi
 from graphcl.data.plain_graphs import read_attributed_npz, read_edge_list
@@ -14,7 +15,12 @@ from graphcl.data.pyg_datasets import PYG_SOURCES, read_pyg_dataset
 from graphcl.data.raw_files import RawFiles, absent_files_error, find_raw_files
 from graphcl.data.registry import DatasetInfo, dataset_info
 from graphcl.data.roots import data_root
-from graphcl.data.validation import check_counts, validate_graph
+from graphcl.data.validation import (
+    check_counts,
+    check_hetero_counts,
+    validate_graph,
+    validate_hetero,
+)
 
 BUILTIN_GRAPHS: dict[str, Callable[[], Data]] = {"digits": digits_graph, "karate": karate_graph}
 
@@ -32,15 +38,15 @@ PLAIN_FILES: dict[str, RawFiles] = {
 _ONE_WAY = ("ogbn-arxiv", "ogbl-citation2")
 
 
-def load_dataset(name: str, root: str | Path | None = None) -> Data:
+def load_dataset(name: str, root: str | Path | None = None) -> Data | HeteroData:
     """Load a benchmark graph by name, checked against its published counts.
 
     Raw files are looked for under ``root``, in PyG's layout (``Planetoid/Cora/raw/ind.cora.x``,
     ``Amazon/Photo/raw/...``, ``WikiCS/raw/data.json``) and ``GraphClustering/usps/usps.npz``,
-    ``LinkPrediction/USAir/edges.txt``, and OGB's in OGB's layout (``ogbn_arxiv/raw``). Nothing is
-    written there: processed files and, where no raw file exists, PyG's and OGB's downloads go to
-    the cache (environment variable ``GRAPHCL_CACHE`` or ``~/.cache/graphcl-kge``). ``digits`` and
-    ``karate`` need neither files nor network.
+    ``LinkPrediction/USAir/edges.txt``, ``Hetero/acm/pa.txt``, and OGB's in OGB's layout
+    (``ogbn_arxiv/raw``). Nothing is written there: processed files and, where no raw file exists,
+    PyG's and OGB's downloads go to the cache (environment variable ``GRAPHCL_CACHE`` or
+    ``~/.cache/graphcl-kge``). ``digits`` and ``karate`` need neither files nor network.
 
     Args:
         name: One of :func:`~graphcl.data.dataset_names`, upper and lower case alike.
@@ -53,7 +59,10 @@ def load_dataset(name: str, root: str | Path | None = None) -> Data:
         public ``train_mask``, ``val_mask``, ``test_mask`` (WikiCS: 20 columns of training,
         validation and stopping masks). The graph is undirected without self loops, except that
         PyG's WikiCS and OGB's graphs keep their own. OGB's link data sets hold their training edges
-        and the official pairs, see :func:`graphcl.data.ogb.read_ogb`.
+        and the official pairs, see :func:`graphcl.data.ogb.read_ogb`. The heterogeneous ones
+        (``acm``, ``pyg-dblp``, ...) are ``HeteroData`` with ``x`` for the types that have features
+        and ``y`` for one type; see :func:`~graphcl.data.hetero_graphs.read_hetero` for their
+        splits.
 
     Raises:
         ValueError: If the name is unknown, the files are damaged or the graph is not the published
@@ -67,17 +76,22 @@ def load_dataset(name: str, root: str | Path | None = None) -> Data:
     """
     info = dataset_info(name)
     data = _read(info, root)
+    data.name = info.name
+    if isinstance(data, HeteroData):
+        target = validate_hetero(data, info.name)
+        check_hetero_counts(data, target, info)
+        data[target].num_classes = info.classes
+        return data
     validate_graph(data, info.name)
     check_counts(data, info)
     if info.name in _ONE_WAY:
         data.edge_index = to_undirected(data.edge_index, num_nodes=data.num_nodes)
-    data.name = info.name
     if data.y is not None:
         data.num_classes = info.classes
     return data
 
 
-def _read(info: DatasetInfo, root: str | Path | None) -> Data:
+def _read(info: DatasetInfo, root: str | Path | None) -> Data | HeteroData:
     if info.name in BUILTIN_GRAPHS:
         return BUILTIN_GRAPHS[info.name]()
     if info.name in PYG_SOURCES:
@@ -89,14 +103,17 @@ def _read(info: DatasetInfo, root: str | Path | None) -> Data:
     return _read_plain(info, data_root(root))
 
 
-def _read_plain(info: DatasetInfo, root: Path) -> Data:
-    raw = PLAIN_FILES[info.name]
+def _read_plain(info: DatasetInfo, root: Path) -> Data | HeteroData:
+    hetero = HETERO_FILES.get(info.name)
+    raw = PLAIN_FILES[info.name] if hetero is None else hetero.raw
     folder = find_raw_files(info.name, raw, root)
     if folder is None:
         reason = (
             f"no download is known. Put them into the first of these folders. Source: {info.source}"
         )
         raise absent_files_error(info.name, raw, root, reason)
+    if hetero is not None:
+        return read_hetero(hetero, folder)
     path = folder / raw.names[0]
     if info.name == "ogbl-ddi":
         return read_ogbl_ddi(path)

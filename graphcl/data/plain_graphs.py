@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from torch_geometric.data import Data
 from torch_geometric.utils import remove_self_loops, to_undirected
 
@@ -56,12 +57,7 @@ def read_edge_list(path: Path, num_nodes: int) -> Data:
     Raises:
         ValueError: If a line does not hold two ids, or an id is not in 0..num_nodes-1.
     """
-    try:
-        pairs = np.loadtxt(path, dtype=np.int64, ndmin=2)
-    except ValueError as error:
-        raise ValueError(f"{path} is not a list of edges: {error}") from error
-    if pairs.shape[1] != 2:
-        raise ValueError(f"{path}: each line must hold two node ids, got {pairs.shape[1]} columns")
+    pairs = read_pairs(path)
     if pairs.size and not (pairs.min() >= 0 and pairs.max() < num_nodes):
         raise ValueError(
             f"{path}: edges name nodes {pairs.min()}..{pairs.max()}, but the nodes are "
@@ -69,6 +65,21 @@ def read_edge_list(path: Path, num_nodes: int) -> Data:
         )
     edges, _ = remove_self_loops(torch.from_numpy(pairs.T))
     return Data(edge_index=to_undirected(edges, num_nodes=num_nodes), num_nodes=num_nodes)
+
+
+def read_pairs(path: Path) -> NDArray[np.int64]:
+    """Read (E, 2) ids from a text file with two of them on each line.
+
+    Raises:
+        ValueError: If a line does not hold two ids.
+    """
+    try:
+        pairs = np.loadtxt(path, dtype=np.int64, ndmin=2)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a list of edges: {error}") from error
+    if pairs.shape[1] != 2:
+        raise ValueError(f"{path}: each line must hold two node ids, got {pairs.shape[1]} columns")
+    return pairs
 
 
 def _csr(arrays: np.lib.npyio.NpzFile, name: str) -> sp.csr_matrix:

@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch_geometric
-from torch_geometric.data import Data, InMemoryDataset
-from torch_geometric.datasets import Amazon, CitationFull, Coauthor, Planetoid, WikiCS
+from torch_geometric.data import Data, HeteroData, InMemoryDataset
+from torch_geometric.datasets import (
+    DBLP,
+    IMDB,
+    Amazon,
+    CitationFull,
+    Coauthor,
+    Planetoid,
+    WikiCS,
+)
 
 from graphcl.data.cache import processed_folder, whole_folder
 from graphcl.data.raw_files import RawFiles, absent_files_error, downloads_root, find_raw_files
@@ -39,6 +47,11 @@ def _npz(dataset_class: type[InMemoryDataset], name: str, file: str) -> PyGSourc
     return PyGSource(dataset_class, {"name": name}, raw)
 
 
+def _magnn(dataset_class: type[InMemoryDataset], *files: str) -> PyGSource:
+    names = ("adjM.npz", "features_0.npz", "features_1.npz", *files, "train_val_test_idx.npz")
+    return PyGSource(dataset_class, {}, RawFiles(f"{dataset_class.__name__}/raw", names))
+
+
 PYG_SOURCES: dict[str, PyGSource] = {
     "cora": _planetoid("Cora"),
     "citeseer": _planetoid("CiteSeer"),
@@ -50,10 +63,12 @@ PYG_SOURCES: dict[str, PyGSource] = {
     "wikics": PyGSource(WikiCS, {"is_undirected": True}, RawFiles("WikiCS/raw", ("data.json",))),
     "dblp-citation": _npz(CitationFull, "dblp", "dblp.npz"),
     "cora-ml": _npz(CitationFull, "cora_ml", "cora_ml.npz"),
+    "pyg-dblp": _magnn(DBLP, "features_2.npy", "labels.npy", "node_types.npy"),
+    "pyg-imdb": _magnn(IMDB, "features_2.npz", "labels.npy"),
 }
 
 
-def read_pyg_dataset(name: str, root: Path) -> Data:
+def read_pyg_dataset(name: str, root: Path) -> Data | HeteroData:
     """Read one of :data:`PYG_SOURCES` as PyG does, without writing under ``root``.
 
     Processed files go to the cache. If neither ``root`` nor the cache has raw files, PyG downloads
@@ -85,7 +100,7 @@ def read_pyg_dataset(name: str, root: Path) -> Data:
             ) from error
 
 
-def _open(source: PyGSource, raw: Path, processed: Path, **overrides: Any) -> Data:
+def _open(source: PyGSource, raw: Path, processed: Path, **overrides: Any) -> Data | HeteroData:
     """The dataset's graph, by PyG's class with its two folders replaced and no download."""
     members = {"raw_dir": str(raw), "processed_dir": str(processed), "has_download": False}
     located = type(source.dataset_class.__name__, (source.dataset_class,), members | overrides)
@@ -98,7 +113,11 @@ def _download(name: str, source: PyGSource, root: Path) -> Path:
     try:
         with whole_folder(target) as part:
             # Only the download of the class is wanted: there is nothing to process or load yet.
-            members = {"raw_dir": str(part), "has_process": False, "load": lambda self, path: None}
+            members = {
+                "raw_dir": str(part),
+                "has_process": False,
+                "load": lambda self, path, data_cls=Data: None,
+            }
             fetching = type(source.dataset_class.__name__, (source.dataset_class,), members)
             fetching(root=str(part), **source.arguments)
             if missing := source.raw.missing_from(part):

@@ -12,8 +12,9 @@ class DatasetInfo:
     Attributes:
         name: The name :func:`~graphcl.data.load_dataset` takes, in lower case.
         family: Where the dataset comes from: ``builtin``, ``planetoid``, ``amazon``, ``coauthor``,
-            ``citation-full``, ``wikics``, ``graph-clustering``, ``link-prediction`` or
-            ``ogb``.
+            ``citation-full``, ``wikics``, ``graph-clustering``, ``link-prediction``,
+            ``ogb``, ``hetero`` or ``pyg-hetero``. For the last two, nodes, features and classes are
+            those of the labelled node type.
         task: What the dataset is mostly used for.
         nodes: Number of nodes.
         edges: Number of stored directed edges, both directions of an undirected edge counted. Of
@@ -144,6 +145,25 @@ _ALL = [
         ("usair", 332, 4252, 0, 0, "airlines of the United States"),
         ("ns", 1589, 5484, 0, 0, "joint papers of network scientists"),
         ("power", 4941, 13188, 0, 0, "power grid of the western United States"),
+    ),
+    *_family(
+        "hetero",
+        "classify",
+        ("labels_per_class", *_RANDOM),
+        "Wang et al., 2021 (HeCo), arXiv:2105.09111; Yu et al., 2023 (MEOW), arXiv:2212.13847",
+        ("acm", 4019, 34852, 1902, 3, "papers, authors, subjects"),
+        ("dblp", 4057, 239566, 334, 4, "authors, papers, conferences, terms"),
+        ("imdb", 4275, 74880, 5927, 3, "movies, actors, directors, keywords"),
+        ("freebase", 3492, 151034, 0, 3, "movies, directors, actors, writers; no features"),
+        ("aminer", 6564, 153676, 0, 4, "papers, authors, references; no features"),
+    ),
+    *_family(
+        "pyg-hetero",
+        "classify",
+        _PUBLIC,
+        "Fu et al., 2020 (MAGNN), arXiv:2002.01680, as PyTorch Geometric has them",
+        ("pyg-dblp", 4057, 239566, 334, 4, "DBLP of PyG: authors, papers, terms, conferences"),
+        ("pyg-imdb", 4278, 34212, 3066, 3, "IMDB of PyG: movies, directors, actors"),
     ),
     *_family(
         "ogb",

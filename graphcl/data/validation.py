@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 
 from graphcl.data.registry import DatasetInfo
 
@@ -59,6 +59,10 @@ def check_counts(data: Data, info: DatasetInfo) -> None:
         "features": 0 if data.x is None else data.x.size(1),
         "classes": 0 if data.y is None else int(data.y.max()) + 1,
     }
+    _compare(found, info)
+
+
+def _compare(found: dict[str, int], info: DatasetInfo) -> None:
     differing = [
         f"{count} {value} instead of {getattr(info, count)}"
         for count, value in found.items()
@@ -69,6 +73,55 @@ def check_counts(data: Data, info: DatasetInfo) -> None:
             f"dataset {info.name!r} is not the published one: {', '.join(differing)}. "
             f"Its raw files are another version, or damaged"
         )
+
+
+def validate_hetero(data: HeteroData, name: str) -> str:
+    """Check that a heterogeneous graph is well formed; its labelled node type.
+
+    Raises:
+        ValueError: If features are not finite float32 rows, an edge names a node that does not
+            exist, or there is not one node type with one int64 label from 0 up per node.
+    """
+    for kind in data.node_types:
+        store = data[kind]
+        if "x" in store:
+            _expect(name, f"x of {kind}", store.x, torch.float32, store.num_nodes)
+            if not bool(torch.isfinite(store.x).all()):
+                raise ValueError(f"dataset {name!r}: features of {kind!r} are not finite")
+    for edge_type in data.edge_types:
+        edges = data[edge_type].edge_index
+        sizes = [data[kind].num_nodes for kind in (edge_type[0], edge_type[2])]
+        if edges.numel() and (
+            int(edges.min()) < 0 or bool((edges.amax(1) >= torch.tensor(sizes)).any())
+        ):
+            raise ValueError(
+                f"dataset {name!r}: edges {edge_type} name nodes up to {edges.amax(1).tolist()}, "
+                f"but there are {sizes}"
+            )
+    labelled = [kind for kind in data.node_types if "y" in data[kind]]
+    if len(labelled) != 1:
+        raise ValueError(f"dataset {name!r} has labels on node types {labelled} instead of one")
+    y = data[labelled[0]].y
+    _expect(name, "y", y, torch.int64, data[labelled[0]].num_nodes)
+    if y.dim() != 1 or int(y.min()) < 0:
+        raise ValueError(f"dataset {name!r}: y must hold one label per node, from 0 up")
+    return str(labelled[0])
+
+
+def check_hetero_counts(data: HeteroData, target: str, info: DatasetInfo) -> None:
+    """Check nodes, features and classes of the labelled type, and the edges of all types.
+
+    Raises:
+        ValueError: If a count differs. The message lists every count that does.
+    """
+    store = data[target]
+    found = {
+        "nodes": store.num_nodes,
+        "edges": data.num_edges,
+        "features": store.x.size(1) if "x" in store else 0,
+        "classes": int(store.y.max()) + 1,
+    }
+    _compare(found, info)
 
 
 def _expect(name: str, attribute: str, value: Tensor, dtype: torch.dtype, rows: int) -> None:

@@ -1,10 +1,13 @@
 """Contrastive losses: thin modules over :mod:`graphcl.kernels`."""
 
+from graphcl.losses.adameow import AdaMEOWLoss
 from graphcl.losses.bootstrap import BootstrapLoss
 from graphcl.losses.candidates import Candidates
+from graphcl.losses.cross_view import HeCoLoss
 from graphcl.losses.deca import DeCA
 from graphcl.losses.infomax import discriminator_loss
 from graphcl.losses.infonce import InfoNCE
+from graphcl.losses.meow import MEOWLoss, PrototypeLoss
 from graphcl.losses.pamc import PamC
 from graphcl.losses.pool import CandidatePool, CandidateQueue
 from graphcl.losses.pot import POTRegularizer
@@ -12,15 +15,19 @@ from graphcl.losses.progcl import ProGCLLoss
 from graphcl.losses.resc import ReSC
 
 __all__ = [
+    "AdaMEOWLoss",
     "BootstrapLoss",
     "CandidatePool",
     "CandidateQueue",
     "Candidates",
     "DeCA",
+    "HeCoLoss",
     "InfoNCE",
+    "MEOWLoss",
     "POTRegularizer",
     "PamC",
     "ProGCLLoss",
+    "PrototypeLoss",
     "ReSC",
     "discriminator_loss",
 ]

@@ -4,13 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graphcl.methods.adameow import AdaMEOW
     from graphcl.methods.bgrl import BGRL
     from graphcl.methods.costa import COSTA
     from graphcl.methods.dgi import DGI
     from graphcl.methods.gca import GCA
     from graphcl.methods.gcool import GCooL
     from graphcl.methods.grace import GRACE
-    from graphcl.methods.method import GraphMethod
+    from graphcl.methods.heco import HeCo
+    from graphcl.methods.hetero_method import HeteroMethod
+    from graphcl.methods.meow import MEOW
+    from graphcl.methods.method import GraphMethod, Method
     from graphcl.methods.multiplex import MultiplexGCooL
     from graphcl.methods.pamcgc import PamCGC
     from graphcl.methods.pot import POT
@@ -22,15 +26,21 @@ __all__ = [
     "DGI",
     "GCA",
     "GRACE",
+    "MEOW",
     "POT",
+    "AdaMEOW",
     "GCooL",
     "GraphMethod",
+    "HeCo",
+    "HeteroMethod",
+    "Method",
     "MultiplexGCooL",
     "PamCGC",
     "ProGCL",
 ]
 
 _HOMES = {
+    "AdaMEOW": "graphcl.methods.adameow",
     "BGRL": "graphcl.methods.bgrl",
     "COSTA": "graphcl.methods.costa",
     "DGI": "graphcl.methods.dgi",
@@ -38,6 +48,10 @@ _HOMES = {
     "GCooL": "graphcl.methods.gcool",
     "GRACE": "graphcl.methods.grace",
     "GraphMethod": "graphcl.methods.method",
+    "HeCo": "graphcl.methods.heco",
+    "HeteroMethod": "graphcl.methods.hetero_method",
+    "MEOW": "graphcl.methods.meow",
+    "Method": "graphcl.methods.method",
     "MultiplexGCooL": "graphcl.methods.multiplex",
     "POT": "graphcl.methods.pot",
     "PamCGC": "graphcl.methods.pamcgc",

@@ -1,9 +1,9 @@
-"""What every method on a homogeneous graph offers to a training loop."""
+"""What every method offers to a training loop."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,25 +13,13 @@ from graphcl.losses.pool import CandidatePool
 from graphcl.methods.preparation import Preparation
 
 
-class GraphMethod(nn.Module, ABC):
-    """A self-supervised method on one graph: call it for a loss, then :meth:`embed` the nodes.
-
-    A plain loop::
-
-        optimizer = torch.optim.Adam(method.parameters(), lr=1e-3)
-        for step in range(epochs):
-            method.train()
-            optimizer.zero_grad()
-            method(x, edge_index).backward()
-            optimizer.step()
-            method.after_step(step, epochs)
-        z = method.embed(x, edge_index)
-
-    Views are drawn from torch's global random generator.
-    """
+class Method(nn.Module, ABC):
+    """A self-supervised method as a training loop sees it: data, what is made of them, a loss."""
 
     paper: ClassVar[str] = ""
     """Name, year and arXiv id of the paper."""
+    takes: ClassVar[type] = Data
+    """Class of the data that the method is for."""
     uses_candidates: ClassVar[bool] = False
     """Whether :meth:`seed_loss` contrasts anchors with candidates, so that a queue has a use."""
     rests_parameters: ClassVar[bool] = False
@@ -39,25 +27,27 @@ class GraphMethod(nn.Module, ABC):
     steps_per_epoch: int = 1
     """Optimiser steps in which every node is an anchor once; the training loop sets it."""
 
-    def prepare(
-        self, x: Tensor, edge_index: Tensor, preparation: Preparation | None = None
-    ) -> None:
-        """Called once before the first step; pre-training and first centres go here.
+    @classmethod
+    @abstractmethod
+    def input_channels(cls, data: Any) -> Any:
+        """First argument of the constructor, for these data."""
+
+    @abstractmethod
+    def prepare(self, data: Any, *, seed: int = 0) -> Any:
+        """What the method reads of the data, made ready once before training; has ``to``.
 
         Args:
-            x: (N, F) node features.
-            edge_index: (2, E) directed edges.
-            preparation: seed, and where an interrupted preparation continues from.
+            data: the graph.
+            seed: of what is drawn on the way.
         """
 
     @abstractmethod
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """The training loss of one step on freshly drawn views, a scalar.
+    def training_loss(self, graph: Any) -> Tensor:
+        """The loss of one step on prepared data, a scalar."""
 
-        Args:
-            x: (N, F) node features.
-            edge_index: (2, E) directed edges; an undirected graph stores both directions.
-        """
+    @abstractmethod
+    def embeddings(self, graph: Any) -> Tensor:
+        """Embeddings (N, D) of prepared data in evaluation mode, detached."""
 
     def seed_loss(self, batch: Data, pool: CandidatePool | None = None) -> Tensor:
         """The training loss of a part of the graph: the first ``batch_size`` nodes are the anchors.
@@ -86,8 +76,49 @@ class GraphMethod(nn.Module, ABC):
             name: next(owner for owner in cls.__mro__ if name in vars(owner))
             for name in ("forward", "seed_loss")
         }
-        defined = owners["seed_loss"] is not GraphMethod
+        defined = owners["seed_loss"] is not Method
         return defined and issubclass(owners["seed_loss"], owners["forward"])
+
+    def after_step(self, step: int, total: int) -> None:
+        """Called after optimiser step ``step`` (from 0) of ``total``; moving targets go here."""
+
+
+class GraphMethod(Method):
+    """A self-supervised method on one graph: call it for a loss, then :meth:`embed` the nodes.
+
+    A plain loop::
+
+        optimizer = torch.optim.Adam(method.parameters(), lr=1e-3)
+        for step in range(epochs):
+            method.train()
+            optimizer.zero_grad()
+            method(x, edge_index).backward()
+            optimizer.step()
+            method.after_step(step, epochs)
+        z = method.embed(x, edge_index)
+
+    Views are drawn from torch's global random generator.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """The training loss of one step on freshly drawn views, a scalar.
+
+        Args:
+            x: (N, F) node features.
+            edge_index: (2, E) directed edges; an undirected graph stores both directions.
+        """
+
+    def pretrain(
+        self, x: Tensor, edge_index: Tensor, preparation: Preparation | None = None
+    ) -> None:
+        """Called once before the first step; pre-training and first centres go here.
+
+        Args:
+            x: (N, F) node features.
+            edge_index: (2, E) directed edges.
+            preparation: seed, and where an interrupted preparation continues from.
+        """
 
     def know_whole_graph(self, x: Tensor, edge_index: Tensor) -> None:
         """Called with the whole graph before training on parts of it, after a restart as well."""
@@ -106,5 +137,24 @@ class GraphMethod(nn.Module, ABC):
         finally:
             self.train(training)
 
-    def after_step(self, step: int, total: int) -> None:
-        """Called after optimiser step ``step`` (from 0) of ``total``; moving targets go here."""
+    @classmethod
+    def input_channels(cls, data: Data) -> int:
+        """Width F of the features."""
+        return data.num_node_features
+
+    def prepare(self, data: Data, *, seed: int = 0) -> Data:
+        """The graph's features and edges."""
+        if data.x is None:
+            raise ValueError("the graph has no node features x; methods on nodes need them")
+        return Data(x=data.x, edge_index=data.edge_index)
+
+    def training_loss(self, graph: Data) -> Tensor:
+        """See :meth:`Method.training_loss`."""
+        loss: Tensor = self(graph.x, graph.edge_index)
+        return loss
+
+    def embeddings(self, graph: Data) -> Tensor:
+        """See :meth:`Method.embeddings`."""
+        assert graph.x is not None
+        assert graph.edge_index is not None
+        return self.embed(graph.x, graph.edge_index)

@@ -27,7 +27,7 @@ class PamCGC(ClusteringMethod):
 
     with DEC's memberships q by learned centres and their sharpened target p, anew in every step.
     The graph enters the loss alone, as influence of order r: encoding needs no edges. Call
-    :meth:`prepare` once before training, which :func:`~graphcl.train.fit` does by itself; without
+    :meth:`pretrain` once before training, which :func:`~graphcl.train.fit` does by itself; without
     it, centres and encoder are random.
 
     Args:
@@ -113,7 +113,7 @@ class PamCGC(ClusteringMethod):
         self._known: tuple[Tensor, int, tuple[Tensor, Tensor]] | None = None
         self._latest: tuple[Tensor, Tensor] | None = None
 
-    def prepare(
+    def pretrain(
         self, x: Tensor, edge_index: Tensor, preparation: Preparation | None = None
     ) -> None:
         """Pre-train the autoencoder on the features, then put centres by k-means.

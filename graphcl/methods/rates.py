@@ -1,4 +1,4 @@
-"""Rates of corruption, one per view."""
+"""Rates of corruption."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ def view_rates(name: str, rates: Any) -> tuple[float, float]:
     if len(pair) != 2 or not all(_is_share(rate) for rate in pair):
         raise ValueError(f"{name} needs two rates in [0, 1], one per view, got {rates!r}")
     return pair[0], pair[1]
+
+
+def check_rate(name: str, rate: Any) -> float:
+    """Check one rate.
+
+    Raises:
+        ValueError: not a number in [0, 1].
+    """
+    if not _is_share(rate):
+        raise ValueError(f"{name} must be a rate in [0, 1], got {rate!r}")
+    return float(rate)
 
 
 def _is_share(rate: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, roc_auc_score
 from torch import Tensor
 
 from graphcl.probes.embeddings import check_embeddings, normalize_embeddings
@@ -37,6 +37,8 @@ class ProbeResult:
         selected: What was selected, ``{"C": 1.0}`` or ``{"epoch": 340}``.
         selection: ``"validation"`` or ``"cross-validation"``; never test.
         protocol: Name of the split's protocol.
+        auc: Area under the ROC curve, each class against the rest, averaged over classes that the
+            test nodes have and lack; NaN without any.
     """
 
     accuracy: float
@@ -46,6 +48,7 @@ class ProbeResult:
     selected: dict[str, float]
     selection: str
     protocol: str
+    auc: float = float("nan")
 
 
 def linear_probe(
@@ -127,6 +130,7 @@ def linear_probe(
             seed=seed,
         )
         predicted = predict(z[test]).cpu().numpy()
+        shares = predict(z[test], shares=True).double().cpu().numpy()
         selected: dict[str, float] = {"epoch": epoch}
     else:
         by_folds = split.protocol == "bgrl20"
@@ -143,6 +147,7 @@ def linear_probe(
             )
             accuracy = float((model.predict(held_rows) == held_labels).mean())
         predicted = model.predict(_rows(z, test))
+        shares = model.predict_proba(_rows(z, test))
         selected = {"C": strength}
     truth = y[test].cpu().numpy()
     correct = float((predicted == truth).mean())
@@ -154,6 +159,7 @@ def linear_probe(
         selected=selected,
         selection="cross-validation" if split.protocol == "bgrl20" else "validation",
         protocol=split.protocol,
+        auc=_auc(truth, shares, np.unique(y[train].cpu().numpy())),
     )
 
 
@@ -206,6 +212,16 @@ def _check_split(y: Tensor, train: Tensor, used: Tensor) -> None:
             f"train holds {len(train)} nodes of the single class {int(y[train][0])}, a classifier "
             "needs two: use another seed or protocol"
         )
+
+
+def _auc(truth: Array, shares: Array, classes: Array) -> float:
+    """Mean over classes of the ROC area of one class against the rest."""
+    areas = [
+        roc_auc_score(truth == one, shares[:, column])
+        for column, one in enumerate(classes)
+        if 0 < int((truth == one).sum()) < len(truth)
+    ]
+    return float(np.mean(areas)) if areas else float("nan")
 
 
 def _rows(z: Tensor, index: Tensor) -> Array:

@@ -16,7 +16,7 @@ def select_softmax(
     weight_decay: float = 0.0,
     seed: int = 0,
     every: int = 20,
-) -> tuple[Callable[[Tensor], Tensor], float, int]:
+) -> tuple[Callable[..., Tensor], float, int]:
     """Train on all train rows at once, keep the weights that score best on validation rows.
 
     Validation is scored every ``every`` epochs and after the last; ties go to the earlier epoch.
@@ -32,7 +32,8 @@ def select_softmax(
         every: Epochs between validations.
 
     Returns:
-        A function from rows to predicted classes, its validation accuracy, its epoch.
+        A function from rows to predicted classes (with ``shares=True`` to the probability of each
+        class, ascending), its validation accuracy, its epoch.
 
     Raises:
         ValueError: If ``epochs`` or ``every`` is below one.
@@ -62,8 +63,11 @@ def select_softmax(
                 best_accuracy, best_epoch = accuracy, epoch
                 kept = (weight.detach().clone(), bias.detach().clone())
 
-    def predict(unseen: Tensor) -> Tensor:
-        indices: Tensor = linear(unseen, *kept).argmax(dim=1)
+    def predict(unseen: Tensor, *, shares: bool = False) -> Tensor:
+        logits: Tensor = linear(unseen, *kept)
+        if shares:
+            return logits.softmax(dim=1)
+        indices = logits.argmax(dim=1)
         return torch.index_select(classes, 0, indices)
 
     return predict, best_accuracy, best_epoch

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from graphcl.kernels.processes import from_first_process
-from graphcl.methods.method import GraphMethod
+from graphcl.methods.method import Method
 from graphcl.train.files import write_csv
 from graphcl.train.module import ContrastiveModule
 
@@ -161,12 +161,12 @@ class BestWeights(Callback):
         if pl_module.steps_per_epoch > 1:
             self._offer(pl_module.epoch_loss, pl_module.method)
 
-    def _offer(self, loss: float, method: GraphMethod) -> None:
+    def _offer(self, loss: float, method: Method) -> None:
         if loss < self.loss:
             self.loss = loss
             self.weights = {k: v.clone() for k, v in method.state_dict().items()}
 
-    def restore(self, method: GraphMethod) -> None:
+    def restore(self, method: Method) -> None:
         """Put the best weights back."""
         if self.weights:
             method.load_state_dict(self.weights)

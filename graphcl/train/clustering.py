@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from graphcl.community.modularity import modularity
 from graphcl.methods.clustering import ClusteringMethod
-from graphcl.methods.method import GraphMethod
+from graphcl.methods.method import Method
 from graphcl.probes import clustering_scores
 from graphcl.train.callbacks import BestWeights
 from graphcl.train.files import write_csv
@@ -76,7 +76,7 @@ class ClusterTrace(BestWeights):
         assert isinstance(method, ClusteringMethod)
         self._note(trainer.global_step, method)
 
-    def restore(self, method: GraphMethod) -> None:
+    def restore(self, method: Method) -> None:
         """Note the last weights too, then put the chosen ones back."""
         assert isinstance(method, ClusteringMethod)
         device = next(method.parameters()).device

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 
 from graphcl.data import load_dataset
-from graphcl.probes import cluster_nodes, linear_probe, link_probe, make_split
+from graphcl.probes import cluster_nodes, link_probe
+from graphcl.probes.labels import node_labels
 from graphcl.train.environment import environment
-from graphcl.train.experiment import CLASSIFICATION, link_values, spread, training_graph
+from graphcl.train.experiment import spread
 from graphcl.train.files import read_json, write_json
+from graphcl.train.probing import classify, link_values, training_graph
 
 TASKS = ("classify", "cluster", "links")
 
@@ -66,7 +68,7 @@ def evaluate_run(
         with np.load(folder / f"seed-{seed}" / "embeddings.npz") as arrays:
             embeddings = torch.from_numpy(arrays["embeddings"])
         if task == "classify":
-            one, selection = _classify(embeddings, data, protocol, seed, classifier)
+            one, selection = _classify(embeddings, data, config, protocol, seed, classifier)
         elif task == "cluster":
             one, selection = _cluster(embeddings, data, seed, oracle)
         else:
@@ -87,26 +89,33 @@ def evaluate_run(
     return metrics
 
 
-def _labels(data: Data) -> Tensor:
-    if data.y is None:
+def _labels(data: Data | HeteroData) -> Tensor:
+    if isinstance(data, Data) and data.y is None:
         raise ValueError("the dataset has no labels; only --task links can be evaluated")
-    labels: Tensor = data.y
-    return labels
+    return node_labels(data)
 
 
 def _classify(
-    embeddings: Tensor, data: Data, protocol: str | None, seed: int, classifier: str
+    embeddings: Tensor,
+    data: Data | HeteroData,
+    config: Mapping[str, Any],
+    protocol: str | None,
+    seed: int,
+    classifier: str,
 ) -> tuple[dict[str, float], str]:
-    labels = _labels(data)
+    _labels(data)
     if protocol is None:
         raise ValueError("give a --protocol: the run has none")
-    split = make_split(data, protocol, seed=seed)
-    probe = linear_probe(embeddings, labels, split, classifier=classifier, seed=seed)
-    return {name: float(getattr(probe, name)) for name in CLASSIFICATION}, probe.selection
+    asked = {**config, "protocol": protocol, "classifier": classifier}
+    if protocol != config["protocol"]:
+        asked.pop("labels_per_class", None)
+    values, how = classify(embeddings, data, asked, seed)
+    kept = {name: value for name, value in values.items() if "validation" not in name}
+    return kept, str(how["selection"])
 
 
 def _cluster(
-    embeddings: Tensor, data: Data, seed: int, oracle: bool
+    embeddings: Tensor, data: Data | HeteroData, seed: int, oracle: bool
 ) -> tuple[dict[str, float], str]:
     found = cluster_nodes(embeddings, _labels(data), seed=seed, oracle=oracle)
     return {
@@ -115,7 +124,7 @@ def _cluster(
 
 
 def _links(
-    embeddings: Tensor, data: Data, config: Mapping[str, Any], seed: int
+    embeddings: Tensor, data: Data | HeteroData, config: Mapping[str, Any], seed: int
 ) -> tuple[dict[str, float], str]:
     links = training_graph(data, config, seed)[1]
     if links is None:

@@ -18,10 +18,10 @@ import lightning
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch.utils.data import DataLoader
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 
 from graphcl.losses.pool import CandidatePool, CandidateQueue
-from graphcl.methods.method import GraphMethod
+from graphcl.methods.method import GraphMethod, Method
 from graphcl.minibatch.loader import make_loader
 from graphcl.minibatch.options import Batching
 from graphcl.train.callbacks import (
@@ -49,8 +49,9 @@ class FitResult:
         epoch_seconds: median time of an epoch.
         peak_memory_bytes: peak of the process (CPU) or of allocations on the device (CUDA).
         resumed_from: epoch from which a checkpoint was continued, 0 for a fresh run.
-        prepare_seconds: time in the method's preparation, ``None`` where it has none or nothing is
+        prepare_seconds: time in the method's pre-training, ``None`` where it has none or nothing is
             written.
+        graph: the prepared data, on the device of the run.
     """
 
     losses: list[float]
@@ -59,6 +60,7 @@ class FitResult:
     peak_memory_bytes: int
     resumed_from: int
     prepare_seconds: float | None = None
+    graph: Any = None
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -73,8 +75,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def fit(
-    method: GraphMethod,
-    data: Data,
+    method: Method,
+    data: Data | HeteroData,
     options: TrainingOptions,
     *,
     seed: int = 0,
@@ -99,9 +101,9 @@ def fit(
 
     Args:
         method: the method to train.
-        data: graph with ``x`` (N, F) and ``edge_index`` (2, E).
+        data: graph with ``x`` (N, F) and ``edge_index`` (2, E), or what else the method takes.
         options: optimiser, schedule and number of epochs.
-        seed: of the views.
+        seed: of the views, and of what is drawn when the graph is prepared.
         folder: where checkpoints and curves go; nothing is written without it.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         precision: of Lightning, such as ``32-true``, ``bf16-mixed`` or ``16-mixed``.
@@ -122,12 +124,10 @@ def fit(
         FloatingPointError: the loss is not finite.
         ProcessLost: another process has ended; the message says how to continue.
     """
-    if data.x is None:
-        raise ValueError("the graph has no node features x; methods on nodes need them")
     batching = batching or Batching()
     accelerator, places = _device(device, devices)
     target = torch.device(f"cuda:{places[0]}" if isinstance(places, list) else "cpu")
-    whole = Data(x=data.x, edge_index=data.edge_index)
+    graph = method.prepare(data, seed=seed)
     curve = LossCurve()
     best = selector or BestWeights()
     callbacks: list[Any] = [curve]
@@ -135,18 +135,19 @@ def fit(
     alone = batching.loader == "full" and devices * nodes == 1
     if alone:
         module = ContrastiveModule(method, options, seed)
-        whole = whole.to(target)
-        loader = DataLoader([whole], batch_size=None)  # type: ignore[arg-type]
+        graph = graph.to(target)
+        loader = DataLoader([graph], batch_size=None)  # type: ignore[arg-type]
     else:
         _check_batching(method, batching)
-        method.know_whole_graph(whole.x, whole.edge_index)
-        loader = make_loader(whole, batching, seed=seed, processes=devices * nodes)
+        assert isinstance(method, GraphMethod)
+        method.know_whole_graph(graph.x, graph.edge_index)
+        loader = make_loader(graph, batching, seed=seed, processes=devices * nodes)
         queue = CandidateQueue(batching.queue) if batching.queue else None
         pool = CandidatePool(queue, batching.momentum)
         module = ContrastiveModule(method, options, seed, steps_per_epoch=len(loader), pool=pool)
         if batching.hard_every:
             size = max(2, batching.batch_size // 4)
-            callbacks.append(HardBatches(loader.order, whole, batching.hard_every, size))
+            callbacks.append(HardBatches(loader.order, graph, batching.hard_every, size))
     if options.patience or selector is not None:
         callbacks.append(best)
     if options.patience:
@@ -182,10 +183,10 @@ def fit(
         )
         saved = None if path is None else path / "checkpoint.ckpt"
         resume = saved if saved is not None and saved.exists() else None
-        if alone and resume is None:
+        if alone and resume is None and isinstance(method, GraphMethod):
             method.to(target)
             try:
-                method.prepare(whole.x, whole.edge_index, preparation)
+                method.pretrain(graph.x, graph.edge_index, preparation)
             finally:
                 preparation.close()
         with telling_of_lost_processes(saved):
@@ -205,6 +206,7 @@ def fit(
         peak_memory_bytes=peak_memory(target),
         resumed_from=module.started_at,
         prepare_seconds=preparation.seconds_spent(),
+        graph=graph.to(target),
     )
 
 
@@ -237,7 +239,7 @@ def peak_memory(device: torch.device) -> int:
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
-def _check_batching(method: GraphMethod, batching: Batching) -> None:
+def _check_batching(method: Method, batching: Batching) -> None:
     """Raise ``ValueError`` for a method without the mini-batch form that is asked for."""
     name = type(method).__name__
     if not method.takes_batches():

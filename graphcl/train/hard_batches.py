@@ -11,6 +11,7 @@ from sklearn.cluster import MiniBatchKMeans
 from torch_geometric.data import Data
 
 from graphcl.kernels.processes import from_first_process
+from graphcl.methods.method import GraphMethod
 from graphcl.minibatch.seeds import SeedOrder
 from graphcl.train.module import ContrastiveModule
 
@@ -39,6 +40,7 @@ class HardBatches(Callback):
         if trainer.current_epoch % self.epochs:
             return
         x, edge_index = self.data.x, self.data.edge_index
+        assert isinstance(pl_module.method, GraphMethod)
         z = pl_module.method.embed(x.to(pl_module.device), edge_index.to(pl_module.device))
         rows = F.normalize(z.float()).cpu().numpy()
         means = MiniBatchKMeans(self.clusters, n_init=1, random_state=trainer.current_epoch)

@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from graphcl.kernels.processes import process_count, sum_over_processes
 from graphcl.losses.pool import CandidatePool
-from graphcl.methods.method import GraphMethod
+from graphcl.methods.method import Method
 from graphcl.train.recipes import TrainingOptions
 
 
@@ -29,7 +29,7 @@ def step_seed(seed: int, step: int) -> int:
 
 
 class ContrastiveModule(lightning.LightningModule):
-    """Wraps a :class:`~graphcl.methods.GraphMethod` for :class:`lightning.Trainer`.
+    """Wraps a :class:`~graphcl.methods.Method` for :class:`lightning.Trainer`.
 
     Args:
         method: the method; its parameters are trained.
@@ -41,7 +41,7 @@ class ContrastiveModule(lightning.LightningModule):
 
     def __init__(
         self,
-        method: GraphMethod,
+        method: Method,
         options: TrainingOptions,
         seed: int,
         *,
@@ -78,11 +78,11 @@ class ContrastiveModule(lightning.LightningModule):
         if self.pool is not None:
             self.pool.load_state_dict(checkpoint["pool"], self.device)
 
-    def on_train_batch_start(self, batch: Data, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Give the step its own random stream."""
         torch.manual_seed(step_seed(self.seed, self.global_step))
 
-    def training_step(self, batch: Data, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss on freshly drawn views, of the whole graph or of a batch's seeds.
 
         With several processes, the mean of what they return is the mean over all seeds.
@@ -90,11 +90,10 @@ class ContrastiveModule(lightning.LightningModule):
         Raises:
             FloatingPointError: the loss is not finite.
         """
-        loss: Tensor
-        if "batch_size" in batch:
+        if isinstance(batch, Data) and "batch_size" in batch:
             loss = self.method.seed_loss(batch, self.pool) * batch.share
         else:
-            loss = self.method(batch.x, batch.edge_index)
+            loss = self.method.training_loss(batch)
         if len(self.losses) == self.steps_per_epoch:
             self.losses = []
         self.losses.append(float(sum_over_processes(loss)) / process_count())

@@ -16,9 +16,8 @@ else:  # pragma: no cover - the tested version is 3.11
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch_geometric.data import Data
 
-    from graphcl.methods.method import GraphMethod
+    from graphcl.methods.method import Method
 
 
 def pot_keys() -> dict[str, str]:
@@ -35,7 +34,7 @@ def pot_keys() -> dict[str, str]:
     return {name if name == "kappa" else f"pot_{name}": name for name in names if name != "score"}
 
 
-def check_host(name: str, host: type[GraphMethod], score: str) -> None:
+def check_host(name: str, host: type[Method], score: str) -> None:
     """Raise ValueError unless the score is known and POT can be added to methods of this class."""
     from graphcl.methods.grace import GRACE
     from graphcl.pot.scores import SCORES
@@ -58,15 +57,15 @@ def pot_recipe(method: str, dataset: str) -> dict[str, Any]:
     return {**values, **sections.get("default", {}), **sections.get(dataset.lower(), {})}
 
 
-def provable(host: GraphMethod, options: Mapping[str, Any]) -> GraphMethod:
+def provable(host: Method, options: Mapping[str, Any]) -> Method:
     """The host with a regulariser of these options."""
     methods = import_module("graphcl.methods")
     losses = import_module("graphcl.losses")
-    module: GraphMethod = methods.POT(host, losses.POTRegularizer(**options))
+    module: Method = methods.POT(host, losses.POTRegularizer(**options))
     return module
 
 
-def node_compactness(method: GraphMethod, graph: Data, seed: int) -> dict[str, np.ndarray]:
+def node_compactness(method: Method, graph: Any, seed: int) -> dict[str, np.ndarray]:
     """Sampled and certified compactness (N,) of a method trained with POT; empty for others.
 
     The views are the same before and after training, and the global random state is left alone.

@@ -19,7 +19,7 @@ else:  # pragma: no cover - the tested version is 3.11
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from graphcl.methods.method import GraphMethod
+    from graphcl.methods.method import Method
 
 _CLASSES = {
     "grace": "GRACE",
@@ -30,6 +30,9 @@ _CLASSES = {
     "progcl": "ProGCL",
     "costa": "COSTA",
     "pamcgc": "PamCGC",
+    "meow": "MEOW",
+    "adameow": "AdaMEOW",
+    "heco": "HeCo",
 }
 
 
@@ -96,14 +99,17 @@ class Settings:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     pot: dict[str, Any] | None = None
 
-    def build(self, in_channels: int) -> GraphMethod:
+    def build(self, in_channels: Any) -> Method:
         """A fresh module; weights come from torch's global generator.
+
+        Args:
+            in_channels: what :meth:`~graphcl.methods.Method.input_channels` gives for the data.
 
         Raises:
             ValueError: a setting that the constructor refuses, or of a type it cannot use.
         """
         try:
-            module: GraphMethod = method_class(self.method)(in_channels, **self.model)
+            module: Method = method_class(self.method)(in_channels, **self.model)
             if self.pot is not None:
                 module = provable(module, self.pot)
         except TypeError as error:
@@ -125,7 +131,7 @@ def method_names() -> list[str]:
     return sorted(_CLASSES)
 
 
-def method_class(name: str) -> type[GraphMethod]:
+def method_class(name: str) -> type[Method]:
     """Class of a method by name.
 
     Raises:
@@ -133,7 +139,7 @@ def method_class(name: str) -> type[GraphMethod]:
     """
     if name.lower() not in _CLASSES:
         raise ValueError(f"unknown method {name!r}; choose from {', '.join(method_names())}")
-    found: type[GraphMethod] = getattr(import_module("graphcl.methods"), _CLASSES[name.lower()])
+    found: type[Method] = getattr(import_module("graphcl.methods"), _CLASSES[name.lower()])
     return found
 
 
@@ -214,7 +220,7 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _model_keys(cls: type[GraphMethod]) -> list[str]:
+def _model_keys(cls: type[Method]) -> list[str]:
     """Keywords of the constructor and of those parents it passes its options on to."""
     keys: list[str] = []
     for owner in cls.__mro__:

@@ -7,6 +7,7 @@ import pytest
 from torch_geometric.datasets import Amazon, CitationFull, Coauthor, KarateClub, Planetoid
 
 from graphcl.data import DatasetInfo, dataset_info, dataset_names
+from graphcl.data.hetero_graphs import HETERO_FILES
 from graphcl.data.loading import BUILTIN_GRAPHS, PLAIN_FILES
 from graphcl.data.pyg_datasets import PYG_SOURCES
 
@@ -46,14 +47,27 @@ def test_counts_are_those_in_pyg_tables(name: str, dataset_class: type, row: str
 def test_every_dataset_has_exactly_one_reader() -> None:
     ogb = [name for name in dataset_names() if dataset_info(name).family == "ogb"]
     # ogbl-ddi also comes as one file.
-    readers = [*BUILTIN_GRAPHS, *PYG_SOURCES, *PLAIN_FILES, *(set(ogb) - PLAIN_FILES.keys())]
+    readers = [
+        *BUILTIN_GRAPHS,
+        *PYG_SOURCES,
+        *PLAIN_FILES,
+        *HETERO_FILES,
+        *(set(ogb) - PLAIN_FILES.keys()),
+    ]
     assert sorted(readers) == sorted(dataset_names())
     assert {n for n in dataset_names() if not dataset_info(n).needs_files} == set(BUILTIN_GRAPHS)
 
 
 def test_default_protocols() -> None:
     default = {n: dataset_info(n).protocols[:1] for n in dataset_names()}
-    assert {n for n, p in default.items() if p == ("public",)} == {"cora", "citeseer", "pubmed"}
+    assert {n for n, p in default.items() if p == ("public",)} == {
+        "cora",
+        "citeseer",
+        "pubmed",
+        "pyg-dblp",
+        "pyg-imdb",
+    }
+    assert {n for n, p in default.items() if p == ("labels_per_class",)} == set(HETERO_FILES)
     assert {n for n, p in default.items() if p == ("wikics20",)} == {"wikics"}
     assert {n for n, p in default.items() if p == ()} == {
         "usair",
@@ -64,7 +78,8 @@ def test_default_protocols() -> None:
         "ogbl-collab",
         "ogbl-citation2",
     }
-    assert set(default.values()) == {("public",), ("wikics20",), ("random10",), ("ogb",), ()}
+    known = {("public",), ("wikics20",), ("random10",), ("labels_per_class",), ("ogb",), ()}
+    assert set(default.values()) == known
     assert all(bool(dataset_info(n).protocols) == bool(dataset_info(n).classes) for n in default)
 
 
@@ -78,7 +93,7 @@ def test_unknown_name_lists_known_names_and_suggests_the_nearest() -> None:
     assert all(name in str(caught.value) for name in dataset_names())
 
 
-@pytest.mark.parametrize("name", ["acm", "ogbl-biokg", "", "zzzzzz"])
+@pytest.mark.parametrize("name", ["acm3025", "ogbl-biokg", "", "zzzzzz"])
 def test_datasets_of_other_kinds_are_unknown_here(name: str) -> None:
     with pytest.raises(ValueError, match="Known datasets: digits, karate, cora"):
         dataset_info(name)

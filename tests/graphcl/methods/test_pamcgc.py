@@ -77,7 +77,7 @@ def test_the_graph_improves_the_clusters_of_the_features(
         data = block_model(150, inside=0.25, outside=0.01, features=16, seed=seed)
         data.x = data.x + 2.5 * torch.nn.functional.one_hot(data.y, 16)
         method = build(16, pretrain_epochs=60, pretrain_batch=32, hidden=(32, 32), alpha=2.0)
-        method.prepare(data.x, data.edge_index, Preparation(seed))
+        method.pretrain(data.x, data.edge_index, Preparation(seed))
         start = method.communities(data.x, data.edge_index)
         losses = train(method, data, 100)
         assert losses[-1] < losses[0]
@@ -91,7 +91,7 @@ def test_the_graph_improves_the_clusters_of_the_features(
 def test_preparation_pretrains_and_puts_centres_by_k_means(graph: Data) -> None:
     method = build()
     before = method.autoencoder.encoder[0].weight.clone()  # type: ignore[operator]
-    method.prepare(graph.x, graph.edge_index, Preparation(4))
+    method.pretrain(graph.x, graph.edge_index, Preparation(4))
     assert not torch.equal(method.autoencoder.encoder[0].weight, before)
     z = method.embed(graph.x, graph.edge_index).double().numpy()
     means = KMeans(3, n_init=3, random_state=4).fit(z)
@@ -134,7 +134,7 @@ def test_sparse_and_half_features(graph: Data) -> None:
     torch.testing.assert_close(build()(x.half(), graph.edge_index), wanted)
     methods = [build() for _ in range(3)]
     for method, given in zip(methods, (x, x.to_sparse_csr(), x.half()), strict=True):
-        method.prepare(given, graph.edge_index)
+        method.pretrain(given, graph.edge_index)
     for method in methods[1:]:
         torch.testing.assert_close(method.centres, methods[0].centres, rtol=1e-3, atol=1e-4)
 
@@ -164,7 +164,7 @@ def odd_graphs() -> dict[str, Tensor]:
 def test_odd_graphs(name: str, options: Any, graph: Data) -> None:
     data = Data(x=graph.x, edge_index=odd_graphs()[name])
     method = build(order=3, **options)
-    method.prepare(data.x, data.edge_index)
+    method.pretrain(data.x, data.edge_index)
     assert all(abs(value) < 100 for value in train(method, data, 3))
     assert method.embed(data.x, data.edge_index).isfinite().all()
 
@@ -181,7 +181,7 @@ def test_nodes_that_are_all_alike(graph: Data) -> None:
     data = Data(x=torch.ones(31, 12), edge_index=graph.edge_index)
     method = build()
     with pytest.warns(UserWarning, match="distinct clusters"):
-        method.prepare(data.x, data.edge_index)
+        method.pretrain(data.x, data.edge_index)
     assert all(abs(value) < 100 for value in train(method, data, 3))
 
 
@@ -205,12 +205,12 @@ def test_bad_settings_and_inputs_are_named(graph: Data) -> None:
         with pytest.raises(ValueError, match=words):
             build(**options)
     with pytest.raises(ValueError, match="32 clusters were asked for, but there are 31 nodes"):
-        build(clusters=32).prepare(graph.x, graph.edge_index)
+        build(clusters=32).pretrain(graph.x, graph.edge_index)
     for value in (torch.nan, torch.inf):
         x = graph.x.clone()
         x[5, 3] = value
         with pytest.raises(ValueError, match="the first is node 5"):
-            build().prepare(x, graph.edge_index)
+            build().pretrain(x, graph.edge_index)
     with pytest.raises(ValueError, match="edges name nodes"):
         build()(graph.x[:10], graph.edge_index)
     with pytest.raises(RuntimeError, match="call the method first"):

@@ -16,8 +16,9 @@ from torch import Tensor
 import graphcl.train.experiment as module
 from graphcl.data import load_dataset
 from graphcl.probes import linear_probe, make_split
-from graphcl.train import run_experiment
-from graphcl.train.experiment import spread, training_graph
+from graphcl.train import probing, run_experiment
+from graphcl.train.experiment import spread
+from graphcl.train.probing import training_graph
 
 QUICK: dict[str, Any] = {"progress": False, "device": "cpu"}
 SMALL = {"hidden": 8, "epochs": 3}
@@ -156,7 +157,7 @@ def test_a_failed_seed_is_repeated_and_the_others_are_not(
     tmp_path: Path, trained: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(tmp_path / "whole", seeds=(0, 1))
-    real = module.linear_probe
+    real = probing.linear_probe
 
     def failing(*arguments: Any, **options: Any) -> Any:
         if options["seed"] == 1:
@@ -164,7 +165,7 @@ def test_a_failed_seed_is_repeated_and_the_others_are_not(
         return real(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "linear_probe", failing)
+        patch.setattr(probing, "linear_probe", failing)
         with pytest.raises(RuntimeError, match="out of memory"):
             run(tmp_path / "run", seeds=(0, 1))
     assert not (tmp_path / "run" / "metrics.json").exists()

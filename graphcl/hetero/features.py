@@ -1,0 +1,129 @@
+"""Features of each node type, brought to one width; masking of single entries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import HeteroData
+
+from graphcl.hetero.propagation import propagate
+from graphcl.metapaths.neighbours import csr_matrix
+from graphcl.views.coins import flip_coins
+
+
+def type_widths(data: HeteroData) -> dict[str, int]:
+    """Width of the features of each node type; of its one-hot rows where it has none."""
+    return {kind: node_features(data, kind).shape[1] for kind in data.node_types}
+
+
+def node_features(data: HeteroData, kind: str) -> Tensor:
+    """Features (N, F) of a node type, dense or CSR; one-hot rows in CSR where there are none.
+
+    Raises:
+        ValueError: the features are not finite, or not float32 or float64.
+    """
+    x = data[kind].x if "x" in data[kind] else None
+    if x is None:
+        nodes = int(data[kind].num_nodes or 0)
+        steps = torch.arange(nodes + 1)
+        return csr_matrix(steps, steps[:-1], torch.ones(nodes), (nodes, nodes))
+    values = x.values() if x.layout == torch.sparse_csr else x
+    if values.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"features of {kind!r} are {values.dtype}; give float32 (half precision: train with "
+            "precision='bf16-mixed')"
+        )
+    if not bool(values.isfinite().all()):
+        raise ValueError(f"features of {kind!r} hold NaN or infinity")
+    features: Tensor = x
+    return features
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features of one node type, with what a product with sparse ones needs.
+
+    Attributes:
+        x: (N, F), dense or CSR.
+        transpose: (F, N) CSR where ``x`` is CSR.
+        order: entry of ``x`` that each entry of the transpose is.
+    """
+
+    x: Tensor
+    transpose: Tensor | None = None
+    order: Tensor | None = None
+
+    @classmethod
+    def of(cls, x: Tensor) -> Rows:
+        """Of features (N, F)."""
+        if x.layout != torch.sparse_csr:
+            return cls(x)
+        column = x.col_indices().long()
+        row = torch.arange(x.shape[0]).repeat_interleave(x.crow_indices().long().diff())
+        order = torch.argsort(column, stable=True)
+        ptr = torch.zeros(x.shape[1] + 1, dtype=torch.long)
+        torch.cumsum(torch.bincount(column, minlength=x.shape[1]), 0, out=ptr[1:])
+        across = csr_matrix(ptr, row[order], x.values()[order], (x.shape[1], x.shape[0]))
+        same = csr_matrix(x.crow_indices(), column, x.values(), (x.shape[0], x.shape[1]))
+        return cls(same, across, order)
+
+    def to(self, device: torch.device | str) -> Rows:
+        """The same rows on a device."""
+        parts = (self.x, self.transpose, self.order)
+        return Rows(*(part if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+
+    def masked(self, rate: float) -> Rows:
+        """The rows with a share of their nonzero entries set to zero, each by its own coin.
+
+        The layout and the shape stay; torch's global generator decides.
+        """
+        if self.transpose is None or self.order is None:
+            dropped = flip_coins(rate, self.x.numel(), device=self.x.device).view_as(self.x)
+            return Rows(self.x.masked_fill(dropped, 0))
+        dropped = flip_coins(rate, self.order.numel(), device=self.order.device)
+        values = self.x.values().masked_fill(dropped, 0)
+        return Rows(
+            _with_values(self.x, values),
+            _with_values(self.transpose, values[self.order]),
+            self.order,
+        )
+
+
+def _with_values(matrix: Tensor, values: Tensor) -> Tensor:
+    shape = (matrix.shape[0], matrix.shape[1])
+    return csr_matrix(matrix.crow_indices(), matrix.col_indices(), values, shape)
+
+
+class TypeTransform(nn.Module):
+    """``ELU(dropout(x W_t + b_t))`` for each node type t.
+
+    Args:
+        in_channels: width of the features of each type.
+        hidden: common width.
+        dropout: of the outputs, before the activation.
+    """
+
+    def __init__(self, in_channels: Mapping[str, int], hidden: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        for kind, width in in_channels.items():
+            if width < 1:
+                raise ValueError(f"node type {kind!r} has features of width {width}")
+        self.linears = nn.ModuleDict({k: nn.Linear(w, hidden) for k, w in in_channels.items()})
+        self.dropout, self.activation = nn.Dropout(dropout), nn.ELU()
+        for linear in self.linears.values():
+            assert isinstance(linear, nn.Linear)
+            nn.init.xavier_normal_(linear.weight, gain=1.414)
+
+    def forward(self, kind: str, rows: Rows) -> Tensor:
+        """Rows (N, hidden) of one type from its features."""
+        linear = self.linears[kind]
+        assert isinstance(linear, nn.Linear)
+        if rows.transpose is None:
+            h = linear(rows.x)
+        else:
+            h = propagate(rows.x, linear.weight.T, rows.transpose) + linear.bias
+        out: Tensor = self.activation(self.dropout(h))
+        return out

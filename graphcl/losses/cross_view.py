@@ -1,0 +1,107 @@
+"""HeCo's loss: two views of a node, several positives each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphcl.kernels.implementation import Impl
+from graphcl.kernels.negatives import two_sided_logsumexp
+from graphcl.kernels.segments import segment_logsumexp
+from graphcl.losses.meow import widened
+
+_PIECE = 1 << 16
+
+
+class HeCoLoss(nn.Module):
+    r"""Cross-view contrast with several positives (Wang et al., 2021, arXiv 2105.09111).
+
+    .. math:: \ell_i(a, b) = -\log \frac{\sum_{j \in P_i} e^{\cos(a_i, b_j) / \tau}}
+                                       {\sum_j e^{\cos(a_i, b_j) / \tau}}, \qquad
+              L = \text{mean}_i\; \lambda\, \ell_i(a, b) + (1 - \lambda)\, \ell_i(b, a).
+
+    Time O(N^2 D), memory O(N D + pairs): similarities of positive pairs are taken pair by pair,
+    the sums over all candidates in tiles.
+
+    Args:
+        tau: temperature.
+        balance: :math:`\lambda`.
+        impl: see :func:`~graphcl.kernels.negative_logsumexp`.
+
+    Relations: with each node its own only positive and ``balance=0.5``, the symmetric
+    :class:`~graphcl.losses.InfoNCE` without intra-view negatives.
+
+    Example:
+        >>> z, own = torch.eye(3), torch.arange(3).repeat(2, 1)
+        >>> round(float(HeCoLoss(tau=1e6)(z, z, own)), 4)  # log(3)
+        1.0986
+    """
+
+    def __init__(self, tau: float = 0.5, balance: float = 0.5, impl: Impl = "auto") -> None:
+        super().__init__()
+        if not (tau > 0 and math.isfinite(tau)):
+            raise ValueError(f"tau must be positive and finite, got {tau}")
+        if not 0 <= balance <= 1:
+            raise ValueError(f"balance must be within 0..1, got {balance}")
+        self.tau, self.balance = tau, balance
+        self.impl: Impl = impl
+
+    def forward(self, a: Tensor, b: Tensor, positives: Tensor) -> Tensor:
+        """The mean loss, a scalar.
+
+        Args:
+            a: (N, D) nodes in the first view (HeCo: the meta-path view).
+            b: (N, D) the same nodes in the second view.
+            positives: (2, P) int64 pairs (i, j) with j among the positives of i; each node has
+                at least one.
+
+        Raises:
+            ValueError: shapes that do not fit, or a node without a positive.
+        """
+        if a.shape != b.shape or a.dim() != 2 or not len(a):
+            raise ValueError(
+                f"both views must be (N, D), got {tuple(a.shape)} and {tuple(b.shape)}"
+            )
+        if positives.dim() != 2 or positives.shape[0] != 2 or positives.is_floating_point():
+            raise ValueError(f"positives must be integers (2, P), got {tuple(positives.shape)}")
+        node, other = positives.long()
+        if bool((torch.bincount(node, minlength=len(a)) == 0).any()) or int(node.max()) >= len(a):
+            raise ValueError(
+                f"each of the {len(a)} nodes needs a positive (itself, say), and pairs may name no "
+                "other node"
+            )
+        with torch.autocast(a.device.type, enabled=False):
+            a, b = widened(a, b)
+            a, b = F.normalize(a), F.normalize(b)
+            all_b, all_a = two_sided_logsumexp(a, b, tau=self.tau, impl=self.impl)
+            losses = []
+            for anchor, candidate, total in ((a, b, all_b), (b, a, all_a)):
+                logits = _PairDots.apply(anchor, candidate, node, other) / self.tau
+                wanted = segment_logsumexp(logits, node, num_segments=len(a))
+                losses.append((total - wanted).mean())
+            return self.balance * losses[0] + (1 - self.balance) * losses[1]
+
+
+class _PairDots(torch.autograd.Function):
+    """``a[i] . b[j]`` for a list of pairs, a piece at a time: no (P, D) tensor is held."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b, i, j)
+        pieces = zip(i.split(_PIECE), j.split(_PIECE), strict=True)
+        return torch.cat([(a[left] * b[right]).sum(1) for left, right in pieces])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        a, b, i, j = ctx.saved_tensors
+        grad_a, grad_b = torch.zeros_like(a), torch.zeros_like(b)
+        for left, right, upstream in zip(
+            i.split(_PIECE), j.split(_PIECE), grad.split(_PIECE), strict=True
+        ):
+            grad_a.index_add_(0, left, upstream[:, None] * b[right])
+            grad_b.index_add_(0, right, upstream[:, None] * a[left])
+        return grad_a, grad_b, None, None

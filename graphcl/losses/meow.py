@@ -1,0 +1,245 @@
+"""MEOW's losses: negatives graded by clusterings, and prototypes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphcl.kernels.implementation import Impl
+from graphcl.kernels.negatives import negative_logsumexp
+from graphcl.kernels.segments import segment_mean
+from graphcl.kernels.weights import Grads, TileWeight
+
+
+class ClusterWeight(TileWeight):
+    r"""Number of clusterings that separate a pair, :math:`\omega_{ij} = \sum_m [c^m_i \ne c^m_j]`.
+
+    A pair that no clustering separates takes no part. Labels are all that is held: the counts
+    exist inside a tile only.
+
+    Args:
+        query_labels: (Q, M) int64, a column for each clustering.
+        key_labels: (K, M) labels of the keys; default the queries'.
+    """
+
+    def __init__(self, query_labels: Tensor, key_labels: Tensor | None = None) -> None:
+        self.symmetric = key_labels is None
+        key_labels = query_labels if key_labels is None else key_labels
+        for name, labels in (("query_labels", query_labels), ("key_labels", key_labels)):
+            if labels.dim() != 2 or labels.is_floating_point() or labels.shape[1] == 0:
+                raise ValueError(
+                    f"{name} must be integers (N, M) with a column for each clustering, got "
+                    f"{tuple(labels.shape)} of {labels.dtype}"
+                )
+        if query_labels.shape[1] != key_labels.shape[1]:
+            raise ValueError(
+                f"queries have {query_labels.shape[1]} clusterings, keys {key_labels.shape[1]}"
+            )
+        # The worth of one separation, which tells tiles the precision they are wanted in.
+        one = torch.ones((), dtype=torch.float64)
+        self.parameters = (query_labels.int(), key_labels.int(), one)
+
+    def check(self, num_queries: int, num_keys: int) -> None:
+        """See :meth:`TileWeight.check`."""
+        got = tuple(len(labels) for labels in self.parameters[:2])
+        if got != (num_queries, num_keys):
+            raise ValueError(
+                f"ClusterWeight has labels of {got[0]} queries and {got[1]} keys, but there are "
+                f"{num_queries} and {num_keys}"
+            )
+
+    def bounds(self, parameters: tuple[Tensor, ...]) -> tuple[float, float] | None:
+        """See :meth:`TileWeight.bounds`."""
+        return 0.0, math.log(parameters[0].shape[1])
+
+    def tile(
+        self, parameters: tuple[Tensor, ...], rows: slice, columns: slice, similarity: Tensor | None
+    ) -> Tensor:
+        """See :meth:`TileWeight.tile`."""
+        query, key = parameters[0][rows], parameters[1][columns]
+        count = parameters[2].new_zeros(len(query), len(key))
+        torch.ne(query[:, 0, None], key[:, 0], out=count)
+        for m in range(1, query.shape[1]):
+            count += query[:, m, None] != key[:, m]
+        return count.log_()
+
+    def backward_tile(
+        self,
+        parameters: tuple[Tensor, ...],
+        rows: slice,
+        columns: slice,
+        similarity: Tensor | None,
+        grad: Tensor,
+        out: Grads,
+    ) -> Tensor | None:
+        """Labels have no gradient."""
+        return None
+
+
+class PrototypeLoss(nn.Module):
+    r"""Contrast of nodes with the centroids of their clusters, at several granularities.
+
+    .. math:: L = \frac1M \sum_m \text{mean}_i\; -\log
+              \frac{e^{a_i \cdot \mu_{c_i} / \phi_{c_i}}}
+                   {\frac{N}{K_m} \sum_k e^{a_i \cdot \mu_k / \phi_k}}
+
+    with centroids :math:`\mu` of unit length and concentrations
+    :math:`\phi_k = \tau \rho_k / \text{mean}(\rho)`, where :math:`\rho_k` is the mean distance of
+    the members to their centre divided by :math:`\log(n_k + 5)`. A cluster of one node takes the
+    largest :math:`\rho`, and all are clipped to their 10th and 90th percentiles, no less than a
+    hundredth of their mean. (MEOW's release puts similarities where the distances belong, which
+    turns the concentrations round.) Centroids are constants for the gradient. Time O(N sum K),
+    memory O(N + sum K).
+
+    Args:
+        tau: mean temperature.
+        impl: see :func:`~graphcl.kernels.negative_logsumexp`.
+    """
+
+    def __init__(self, tau: float = 0.5, impl: Impl = "auto") -> None:
+        super().__init__()
+        self.tau = _temperature(tau)
+        self.impl: Impl = impl
+
+    def forward(self, anchors: Tensor, members: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss, a scalar.
+
+        Args:
+            anchors: (N, D) unit rows.
+            members: (N, D) the embeddings that were clustered, unit rows.
+            labels: (N, M) int64 clusters.
+
+        Raises:
+            ValueError: shapes that do not fit.
+        """
+        _check_views(anchors, members, labels)
+        terms = []
+        for column in labels.T:
+            _, own = column.unique(return_inverse=True)
+            count = int(own.max()) + 1
+            centre, concentration = self._clusters(members.detach(), own, count)
+            scaled = centre / concentration[:, None]
+            total = negative_logsumexp(anchors, scaled, impl=self.impl)
+            attraction = (anchors * scaled[own]).sum(1)
+            terms.append((total - attraction).mean() + math.log(len(own) / count))
+        return torch.stack(terms).mean()
+
+    def _clusters(self, members: Tensor, own: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Unit centroids (K, D) and concentrations (K,)."""
+        sizes = torch.bincount(own, minlength=count).to(members)
+        centre = segment_mean(members, own, num_segments=count)
+        distance = (members - centre[own]).norm(dim=1)
+        spread = segment_mean(distance, own, num_segments=count) / (sizes + 5).log()
+        spread = torch.where(sizes == 1, spread.max(), spread)
+        low, high = torch.quantile(spread, torch.tensor([0.1, 0.9]).to(spread))
+        spread = spread.clamp(low, high)
+        # Clusters of equal points all over have no spread to compare.
+        mean = spread.mean()
+        relative = spread / mean if float(mean) > 1e-6 else torch.ones_like(spread)
+        return F.normalize(centre), self.tau * relative.clamp_min(1e-2)
+
+
+class MEOWLoss(nn.Module):
+    r"""Weighted contrast of coarse anchors and fine candidates (Yu et al., 2023, arXiv 2212.13847).
+
+    .. math:: L = \text{mean}_i \Big( -s_{ii} + \log \sum_j \omega_{ij} e^{s_{ij}} \Big)
+              + \lambda L_{proto}, \qquad s_{ij} = a_i \cdot f_j / \tau,
+
+    where :math:`\omega_{ij}` counts the clusterings that separate i and j: pairs that all of them
+    put together are no negatives, the others are graded. The positive stands in no denominator. A
+    node that no clustering separates from anything has no negatives and is left out of the mean.
+    Weights are computed inside tiles: no N x N matrix exists.
+
+    Args:
+        tau: temperature.
+        proto_weight: :math:`\lambda`.
+        impl: see :func:`~graphcl.kernels.negative_logsumexp`.
+
+    Relations: with all nodes in clusters of their own, :func:`InfoNCE` without the positive in its
+    denominator, plus :math:`\log M`.
+
+    Example:
+        >>> y = torch.eye(3)
+        >>> labels = torch.arange(3)[:, None]
+        >>> round(float(MEOWLoss(tau=1.0, proto_weight=0.0)(y, y, labels)), 4)  # log(2) - 1
+        -0.3069
+    """
+
+    def __init__(self, tau: float = 0.5, proto_weight: float = 1.0, impl: Impl = "auto") -> None:
+        super().__init__()
+        if not (proto_weight >= 0 and math.isfinite(proto_weight)):
+            raise ValueError(f"proto_weight must be finite and not negative, got {proto_weight}")
+        self.tau, self.proto_weight = _temperature(tau), proto_weight
+        self.prototypes = PrototypeLoss(tau, impl)
+        self.impl: Impl = impl
+
+    def forward(self, anchors: Tensor, candidates: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss, a scalar.
+
+        Args:
+            anchors: (N, D) coarse embeddings, unit rows.
+            candidates: (N, D) fine embeddings of the same nodes, unit rows.
+            labels: (N, M) int64 clusters of the fine embeddings, a column for each granularity.
+
+        Raises:
+            ValueError: shapes that do not fit.
+        """
+        _check_views(anchors, candidates, labels)
+        with torch.autocast(anchors.device.type, enabled=False):
+            anchors, candidates = widened(anchors, candidates)
+            negatives = negative_logsumexp(
+                anchors,
+                candidates,
+                tau=self.tau,
+                log_weight=ClusterWeight(labels),
+                impl=self.impl,
+            )
+            some = negatives > -torch.inf
+            positive = (anchors * candidates).sum(1) / self.tau
+            contrast = torch.where(some, negatives - positive, 0.0).sum() / some.sum().clamp_min(1)
+            if not self.proto_weight:
+                return contrast
+            prototypes: Tensor = self.prototypes(anchors, candidates, labels)
+            return contrast + self.proto_weight * prototypes
+
+
+def widened(*views: Tensor) -> tuple[Tensor, ...]:
+    """Views in float64 where one is, in float32 otherwise: sums are not taken in half precision."""
+    wide = torch.float64 if any(v.dtype == torch.float64 for v in views) else torch.float32
+    return tuple(view.to(wide) for view in views)
+
+
+def _temperature(tau: float) -> float:
+    if not (tau > 0 and math.isfinite(tau)):
+        raise ValueError(f"tau must be positive and finite, got {tau}")
+    return tau
+
+
+def _check_views(anchors: Tensor, candidates: Tensor, labels: Tensor) -> None:
+    if anchors.shape != candidates.shape or anchors.dim() != 2 or not len(anchors):
+        raise ValueError(
+            f"both views must be (N, D), got {tuple(anchors.shape)} and {tuple(candidates.shape)}"
+        )
+    if labels.dim() != 2 or labels.shape[0] != len(anchors) or labels.is_floating_point():
+        raise ValueError(
+            f"labels must be integers ({len(anchors)}, M), got {tuple(labels.shape)} of "
+            f"{labels.dtype}"
+        )
+
+
+def cluster_counts(nodes: int, clusters: Sequence[int]) -> tuple[int, ...]:
+    """The granularities, checked.
+
+    Raises:
+        ValueError: none is given, or one is not within 1..N.
+    """
+    if not clusters:
+        raise ValueError("clusters is empty; give numbers of clusters such as [100, 300]")
+    for count in clusters:
+        if not 1 <= count <= nodes:
+            raise ValueError(f"{count} clusters of {nodes} nodes; give numbers within 1..{nodes}")
+    return tuple(clusters)
