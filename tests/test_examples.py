@@ -12,12 +12,20 @@ QUICK = {
     "communities_gcool.py": [["--smoke"]],
     "grace_distributed.py": [["--smoke"]],
     "grace_minibatch.py": [["--smoke"]],
+    "hetero_meow.py": [["--smoke", "--method", m] for m in ("meow", "adameow", "heco")],
+    "kg_link_prediction.py": [["--smoke"]],
     "link_prediction_ncn.py": [
         ["--smoke", "--quiet", "--predictor", p] for p in ("ncn", "ncnc", "gae", "heuristics")
     ],
     "link_prediction_ogb.py": [
         ["--smoke", "--dataset", "ogbl-ddi", "--predictor", "ncnc"],
         *(["--smoke", "--dataset", f"ogbl-{n}"] for n in ("collab", "citation2")),
+    ],
+    "ogb_knowledge_graphs.py": [["--smoke", "--negatives", n] for n in ("inbatch", "hasa")],
+    "ogbn_arxiv.py": [
+        ["--smoke", "--method", "grace", "--pot", "pairwise"],
+        ["--smoke", "--method", "gcool", "--pot", "certified"],
+        ["--smoke", "--method", "pamcgc"],
     ],
     "pykeen_negatives.py": [["--smoke", "--negatives", n] for n in ("uniform", "hasa", "lemon")],
 }
