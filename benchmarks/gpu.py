@@ -211,6 +211,32 @@ def contrast(device: torch.device, nodes: int, kind: str, repeats: int) -> dict[
     }  # fmt: skip
 
 
+def inf_cl(device: torch.device, nodes: int) -> dict[str, Any]:
+    """The one-sided loss between views, d = 128: ours and Inf-CL's (Cheng et al., 2024)."""
+    try:
+        from inf_cl import cal_flash_loss
+    except ImportError as error:
+        return {"skipped": f"{error}; pip install inf_cl"}
+    generator = torch.Generator(device=device).manual_seed(0)
+    views = [
+        F.normalize(torch.randn(nodes, 128, generator=generator, device=device)).requires_grad_()
+        for _ in range(2)
+    ]
+    ours = InfoNCE(tau=TAU, intra_view=False, symmetric=False, normalize=False, impl="triton")
+    losses: dict[str, Callable[[], Tensor]] = {
+        "triton": lambda: ours(*views),
+        "inf_cl": lambda: cal_flash_loss(*views, scale=1 / TAU, head_dim=128).mean(),
+    }
+    with tf32(True):
+        values = [loss() for loss in losses.values()]
+        works = {
+            name: partial(lambda loss: torch.autograd.grad(loss(), views), loss)
+            for name, loss in losses.items()
+        }
+        found = {name: timed(work, 5, device) for name, work in works.items()}
+    return {"nodes": nodes, "relative_difference": _error(*values), **found}
+
+
 def half_infonce(z1: Tensor, z2: Tensor, *, impl: Impl) -> Tensor:
     """The loss of :class:`InfoNCE` with rows that stay in half precision for the products."""
     a, b = (F.normalize(z.float()).to(z.dtype) for z in (z1, z2))
@@ -338,6 +364,8 @@ def main() -> None:
     }
     for kind in ("tf32", "bf16", "ieee"):
         parts[f"infonce {large[0]} {kind}"] = partial(contrast, device, large[0], kind, 5)
+    if not small:
+        parts["inf-cl 40000"] = partial(inf_cl, device, 40_000)
     for score in SCORES:
         parts[f"ranking {score}"] = partial(ranking, device, score, *sizes)
     for kind in ("bf16", "tf32"):

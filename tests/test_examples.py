@@ -14,6 +14,7 @@ QUICK = {
     "grace_minibatch.py": [["--smoke"]],
     "hetero_meow.py": [["--smoke", "--method", m] for m in ("meow", "adameow", "heco")],
     "kg_link_prediction.py": [["--smoke"]],
+    "link_prediction_contrastive.py": [["--smoke"], ["--smoke", "--predictor", "ncnc"]],
     "link_prediction_ncn.py": [
         ["--smoke", "--quiet", "--predictor", p] for p in ("ncn", "ncnc", "gae", "heuristics")
     ],
