@@ -83,7 +83,7 @@ def batch_folds(
         ValueError: the model scores all entities or none.
     """
     vectors, _ = query_key_model(model) if mode is None else (None, "")
-    if vectors is None or getattr(vectors.model.interaction, "power_norm", False):
+    if vectors is None or _power_norm(vectors.model):
         return {
             side: _model_fold(model, triples, side, ids, mode) for side, ids in candidates.items()
         }
@@ -91,6 +91,10 @@ def batch_folds(
     named = torch.cat([triples[:, 0], triples[:, 2], *candidates.values()])
     batch = BatchVectors(vectors, None if everything else named)
     return {side: _vector_fold(batch, triples, side, ids) for side, ids in candidates.items()}
+
+
+def _power_norm(model: Model) -> bool:
+    return bool(getattr(getattr(model, "interaction", None), "power_norm", False))
 
 
 def _vector_fold(batch: BatchVectors, triples: Tensor, side: Side, ids: Tensor) -> Fold:

@@ -171,7 +171,9 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
                 log_weight=one.log_weight.to(fold.positive),
                 exclude=hidden.to(device),
             )
-            losses.append(F.softplus(mass - (fold.positive - self.margin) / self.tau))
+            # A model that scales its scores by itself has the margin in units before that.
+            margin = self.margin * getattr(self.model, "score_scale", 1.0)
+            losses.append(F.softplus(mass - (fold.positive - margin) / self.tau))
         return torch.stack(losses)
 
     def _with_mined(self, triples: Tensor, side: Side, candidates: Candidates) -> Candidates:
