@@ -78,7 +78,8 @@ def register() -> None:
     """Make samplers, loss, evaluator, loop, callback, models and data set known to PyKEEN by name.
 
     Afterwards ``negative_sampler="hasa"`` or ``"lemon"``, ``loss="hasa"``,
-    ``model="hasatext"`` or ``"simkgc"``, ``training_loop="inbatch"``, ``evaluator="fusedrankbased"``, ``dataset="union"`` and
+    ``model="hasatext"`` or ``"simkgc"``, ``training_loop="inbatch"``,
+    ``evaluator="fusedrankbased"``, ``dataset="union"`` and
     ``training_kwargs=dict(callbacks="bindmodel")`` work in ``pipeline`` and ``hpo_pipeline``. Where
     this package was installed (and not only put on the path), they do so without this call.
     Calling it again changes nothing.

@@ -11,6 +11,7 @@ QUICK = {
     "communities_gcool.py": [["--smoke"]],
     "link_prediction_ncn.py": [["--smoke", "--quiet", "--predictor", p] for p in ("ncn", "ncnc")],
     "pykeen_negatives.py": [["--smoke", "--negatives", n] for n in ("uniform", "hasa", "lemon")],
+    "pykeen_text.py": [["--smoke"]],
 }
 ELSEWHERE = {"demo.py", "demo_kg.py"}  # run by ``make demo`` and tests of their own rooms
 

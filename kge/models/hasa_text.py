@@ -110,7 +110,7 @@ class HaSaText(TextModel):
         self.gru = nn.GRU(dim, dim, batch_first=True)
 
     def queries(self, heads: Tensor, relations: Tensor, rows: Rows | None = None) -> Tensor:
-        """Last hidden states (\\*s, D) of the GRU over the vectors of heads and relations."""
+        """Last hidden states (..., D) of the GRU over the vectors of heads and relations."""
         read = (rows or self.entity_vectors)(heads), self.relation_vectors(relations)
         pairs = torch.stack(torch.broadcast_tensors(*read), -2)
         _, last = self.gru(pairs.flatten(0, -3))

@@ -103,7 +103,7 @@ class SimKGC(TextModel):
         return self.log_scale.exp()
 
     def queries(self, heads: Tensor, relations: Tensor, rows: Rows | None = None) -> Tensor:
-        """Scaled vectors (\\*s, D) of heads and relations read as one text each; no ``rows``."""
+        """Scaled vectors (..., D) of heads and relations read as one text each; no ``rows``."""
         heads, relations = torch.broadcast_tensors(heads, relations)
         pairs = heads * self.num_relations + relations
         distinct, place = pairs.unique(return_inverse=True)

@@ -53,7 +53,7 @@ class TextModel(Model, ABC):
 
     @abstractmethod
     def queries(self, heads: Tensor, relations: Tensor, rows: Rows | None = None) -> Tensor:
-        """Query vectors (\\*s, D) of heads and relations whose shapes broadcast to s.
+        """Query vectors (..., D) of heads and relations whose shapes broadcast.
 
         Args:
             heads: entity ids.

@@ -82,7 +82,8 @@ def text_sources(
         encoder: vectors (E, D) as an array or ``.npy`` file, to which relations get learned
             vectors; ``tfidf`` or a :class:`TextEncoder`; or a language model, by name, by folder
             or itself.
-        entities, relations: their texts; not needed for ready vectors.
+        entities: texts by id; not needed for ready vectors.
+        relations: texts by id; not needed for ready vectors.
         counts: how many entities and relations there are.
         tokenizer: of a language model that is given itself.
         pooling: of a language model.

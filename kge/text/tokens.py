@@ -1,4 +1,4 @@
-"""Token ids of texts, found once, and inputs of a language model that are put together from them."""
+"""Token ids of texts, found once, and inputs of a language model put together from them."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def model_inputs(frame: Frame, first: Tensor, second: Tensor | None = None) -> d
         parts = [(frame.before, 0), (first, 0), (frame.between, 0), (second, 1), (frame.end, 1)]
     wide = [_columns(part, first) for part, _ in parts]
     ids = torch.cat(wide, 1)
-    kinds = torch.cat([torch.full_like(part, kind) for part, (_, kind) in zip(wide, parts, strict=True)], 1)
+    kinds = torch.cat(
+        [torch.full_like(part, kind) for part, (_, kind) in zip(wide, parts, strict=True)], 1
+    )
     there = ids != _NONE
     order = there.int().argsort(dim=1, descending=True, stable=True)
     order = order[:, : int(there.sum(1).max())]
