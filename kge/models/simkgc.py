@@ -53,7 +53,7 @@ class SimKGC(TextModel):
         >>> pipeline(  # doctest: +SKIP
         ...     dataset="union", dataset_kwargs=dict(name="wn18rr", create_inverse_triples=True),
         ...     model="simkgc", training_loop="inbatch",
-        ...     training_loop_kwargs=dict(pool=0, margin=0.02), optimizer="adamw",
+        ...     training_loop_kwargs=dict(pool=0, margin=0.02), optimizer="adam",
         ...     optimizer_kwargs=dict(lr=5e-5), evaluator="fusedrankbased",
         ... )
     """

@@ -94,10 +94,12 @@ def text_sources(
     Raises:
         ValueError: not one vector for each entity.
     """
-    if isinstance(encoder, np.ndarray | Tensor) or str(encoder).endswith(".npy"):
+    if isinstance(encoder, np.ndarray | Tensor):
         encoder = TextEncoder(encoder)
-    elif isinstance(encoder, str) and encoder == "tfidf":
-        encoder = TextEncoder("tfidf")
+    elif isinstance(encoder, str | Path) and (
+        str(encoder) == "tfidf" or str(encoder).endswith(".npy")
+    ):
+        encoder = TextEncoder(encoder)
     if isinstance(encoder, TextEncoder) and encoder.array is not None:
         if len(encoder.array) != counts[0]:
             raise ValueError(

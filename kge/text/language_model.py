@@ -68,7 +68,10 @@ class LanguageModel(nn.Module):
         mode = self.training
         self.eval()
         try:
-            found = torch.cat([self(part) for part in pieces.split(chunk)])
+            # Texts of like length together, so that little is filled up.
+            order = (pieces >= 0).sum(1).argsort(stable=True)
+            found = torch.cat([self(part) for part in pieces[order].split(chunk)])
+            found = found[order.argsort()]
         finally:
             self.train(mode)
         return F.normalize(found, dim=1) if unit else found

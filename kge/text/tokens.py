@@ -88,6 +88,7 @@ def model_inputs(frame: Frame, first: Tensor, second: Tensor | None = None) -> d
 
     Rows are as the tokenizer itself would make them, filled up to the longest of them.
     """
+    parts: list[tuple[Tensor | list[int], int]]
     if second is None:
         parts = [(frame.before, 0), (first, 0), (frame.after, 0)]
     else:

@@ -24,7 +24,7 @@ found = [
     model_resolver.lookup("hasatext"),
     model_resolver.lookup("simkgc"),
 ]
-assert [one.__module__.split(".")[0] for one in found] == ["kge"] * 6, found
+assert [one.__module__.split(".")[0] for one in found] == ["kge"] * 8, found
 watching = [one for one in sys.meta_path if type(one).__module__.startswith("kge")]
 assert not watching, watching
 print("all known")
