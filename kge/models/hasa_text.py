@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from kge.models.text_model import Rows, TextModel
 from kge.models.text_sources import Encoder, LearnedVectors, text_sources
 from kge.models.text_vectors import TextVectors
-from kge.text.encoder import TextEncoder
 from kge.text.language_model import Pooling
 from kge.text.sentences import Texts, graph_sentences
 
@@ -82,15 +81,9 @@ class HaSaText(TextModel):
         if dim < 1:
             raise ValueError(f"dim must be at least 1, got {dim}")
         counts = self.num_entities, self.num_relations
-        ready = not isinstance(encoder, str | TextEncoder | nn.Module)
-        if isinstance(encoder, TextEncoder):
-            ready = encoder.array is not None
-        texts: tuple[list[str], list[str]] | tuple[None, None] = (None, None)
-        if not ready and not str(encoder).endswith(".npy"):
-            texts = graph_sentences(triples_factory, entity_texts, relation_texts)
         sources = text_sources(
             encoder,
-            *texts,
+            lambda: graph_sentences(triples_factory, entity_texts, relation_texts),
             counts=counts,
             tokenizer=tokenizer,
             pooling=pooling,

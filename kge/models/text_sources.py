@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,7 @@ Source = FrozenVectors | LearnedVectors | EncodedTexts
 
 def text_sources(
     encoder: Encoder,
-    entities: list[str] | None,
-    relations: list[str] | None,
+    texts: Callable[[], tuple[list[str], list[str]]],
     *,
     counts: tuple[int, int],
     tokenizer: Any = None,
@@ -82,8 +82,7 @@ def text_sources(
         encoder: vectors (E, D) as an array or ``.npy`` file, to which relations get learned
             vectors; ``tfidf`` or a :class:`TextEncoder`; or a language model, by name, by folder
             or itself.
-        entities: texts by id; not needed for ready vectors.
-        relations: texts by id; not needed for ready vectors.
+        texts: called for the texts of entities and of relations, unless vectors are ready.
         counts: how many entities and relations there are.
         tokenizer: of a language model that is given itself.
         pooling: of a language model.
@@ -94,12 +93,11 @@ def text_sources(
     Raises:
         ValueError: not one vector for each entity.
     """
-    if isinstance(encoder, np.ndarray | Tensor):
-        encoder = TextEncoder(encoder)
-    elif isinstance(encoder, str | Path) and (
+    named = isinstance(encoder, str | Path) and (
         str(encoder) == "tfidf" or str(encoder).endswith(".npy")
-    ):
-        encoder = TextEncoder(encoder)
+    )
+    if named or isinstance(encoder, np.ndarray | Tensor):
+        encoder = TextEncoder(encoder)  # type: ignore[arg-type]
     if isinstance(encoder, TextEncoder) and encoder.array is not None:
         if len(encoder.array) != counts[0]:
             raise ValueError(
@@ -107,8 +105,7 @@ def text_sources(
             )
         known = FrozenVectors(encoder.array)
         return known, LearnedVectors(counts[1], known.width)
-    assert entities is not None
-    assert relations is not None
+    entities, relations = texts()
     if isinstance(encoder, TextEncoder):
         vectors = encoder.encode([*entities, *relations])
         return FrozenVectors(vectors[: counts[0]]), FrozenVectors(vectors[counts[0] :])
@@ -119,8 +116,8 @@ def text_sources(
             EncodedTexts(model, relations, max_tokens),
         )
     ours, theirs = (
-        model.vectors(token_pieces(model.tokenizer, texts, max_tokens), chunk, unit=True)
-        for texts in (entities, relations)
+        model.vectors(token_pieces(model.tokenizer, listed, max_tokens), chunk, unit=True)
+        for listed in (entities, relations)
     )
     return FrozenVectors(ours), FrozenVectors(theirs)
 
