@@ -216,18 +216,20 @@ def test_texts_are_tokenised_once(make: Any, graph: Any, few: Any) -> None:
 def test_in_batch_training_trains_the_encoder(make: Any, kind: str, few: Any) -> None:
     model = make(kind)
     before = {name: one.clone() for name, one in model.named_parameters()}
-    loop = InBatchTrainingLoop(
-        model=model,
-        triples_factory=few,
-        optimizer=torch.optim.Adam(model.parameters(), lr=0.01),
-        pool="all",
-        margin=0.02,
-    )
-    losses = loop.train(few, num_epochs=14, batch_size=67, use_tqdm=False, pin_memory=False)
-    assert losses is not None
-    assert min(losses[-3:]) < losses[0] - 0.05
+    loop = InBatchTrainingLoop(model=model, triples_factory=few, pool="all", margin=0.02)
+    loader = loop._create_training_data_loader(few, batch_size=67, drop_last=False)
+    batch = loader.collate_fn(few.mapped_triples)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = loop._process_batch(batch, 0, 67)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.1
     still = {name for name, one in model.named_parameters() if torch.equal(one, before[name])}
-    # SimKGC pools by itself; rows of words that no text has stay too, but not the whole table.
+    # SimKGC takes the mean of tokens, so that the encoders' own poolers have nothing to learn.
     assert {name for name in still if "pooler" not in name} == set()
     assert bool(still) == (kind == "simkgc")
 
@@ -266,6 +268,7 @@ def test_hard_negatives_of_hasa_train_the_encoder(make: Any, kind: str, few: Any
     loop = SLCWATrainingLoop(
         model=model,
         triples_factory=few,
+        automatic_memory_optimization=False,
         optimizer=torch.optim.Adam(model.parameters(), lr=0.003),
         negative_sampler="hasa",
         negative_sampler_kwargs={"num_negs_per_pos": 4, "sides": "tail"},
@@ -292,7 +295,7 @@ def test_pipeline_by_name_learns(graph: Any) -> None:
             model="hasatext",
             model_kwargs={"dim": 16},
             training_loop="inbatch",
-            training_loop_kwargs={"pool": "all"},
+            training_loop_kwargs={"pool": "all", "automatic_memory_optimization": False},
             optimizer_kwargs={"lr": 0.01},
             training_kwargs={"num_epochs": epochs, "use_tqdm": False, "pin_memory": False},
             evaluator="fusedrankbased",
@@ -301,7 +304,7 @@ def test_pipeline_by_name_learns(graph: Any) -> None:
         )
         return float(result.get_metric(MRR))
 
-    assert mrr(8) > mrr(1) + 0.05
+    assert mrr(5) > mrr(1) + 0.05
     assert model_resolver.lookup("simkgc") is SimKGC
 
 
