@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kge.evaluation.fused_rank_based import FusedRankBasedEvaluator
     from kge.losses.hasa import HaSaLoss
+    from kge.models.hasa_text import HaSaText
+    from kge.models.simkgc import SimKGC
     from kge.registration import register
     from kge.sampling.hasa import HaSaNegativeSampler
     from kge.sampling.lemon import LEMONNegativeSampler
@@ -20,8 +22,10 @@ __all__ = [
     "FusedRankBasedEvaluator",
     "HaSaLoss",
     "HaSaNegativeSampler",
+    "HaSaText",
     "InBatchTrainingLoop",
     "LEMONNegativeSampler",
+    "SimKGC",
     "StructureIndex",
     "TextEncoder",
     "register",
@@ -31,8 +35,10 @@ _HOMES = {
     "FusedRankBasedEvaluator": "evaluation.fused_rank_based",
     "HaSaLoss": "losses.hasa",
     "HaSaNegativeSampler": "sampling.hasa",
+    "HaSaText": "models.hasa_text",
     "InBatchTrainingLoop": "training.in_batch",
     "LEMONNegativeSampler": "sampling.lemon",
+    "SimKGC": "models.simkgc",
     "StructureIndex": "structure",
     "TextEncoder": "text.encoder",
     "register": "registration",

@@ -54,7 +54,8 @@ class QueryKeyModel:
     """
 
     def __init__(self, model: ERModel[Any, Any, Any], rule: QueryRule) -> None:
-        self.model, self._rule, self.score = model, rule, rule.score
+        self.model: Model = model
+        self._rule, self.score = rule, rule.score
         self.entities: Representation = model.entity_representations[0]
         self.relations: Representation = model.relation_representations[0]
         self._entity_rows: Callable[[Tensor], Tensor] = self.entities
@@ -115,8 +116,12 @@ def query_key_model(model: Model) -> tuple[QueryKeyModel | None, str]:
     """The model's query and key vectors if it has such, and the reason for the answer.
 
     DistMult, ComplEx, TransE (L1 and L2) and RotatE do, whatever represents their entities, as long
-    as nothing in the model changes how scores come about.
+    as nothing in the model changes how scores come about. So does a model with a method
+    ``query_key()`` that returns them.
     """
+    own = getattr(model, "query_key", None)
+    if own is not None and not model.predict_with_sigmoid:
+        return own(), f"{type(model).__name__} compares queries and keys by itself"
     if not isinstance(model, ERModel):
         return None, f"{type(model).__name__} has no interaction of entity representations"
     changed = [name for name in _SCORING if _overrides(model, name)]

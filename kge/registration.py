@@ -68,15 +68,18 @@ _COMPONENTS = (
         "InBatchTrainingLoop",
         "inbatch",
     ),
+    _Component("pykeen.models", "model_resolver", "kge.models.hasa_text", "HaSaText", "hasatext"),
+    _Component("pykeen.models", "model_resolver", "kge.models.simkgc", "SimKGC", "simkgc"),
     _Component("pykeen.datasets", "dataset_resolver", "kge.union_dataset", "UnionDataset", "union"),
 )
 
 
 def register() -> None:
-    """Make samplers, loss, evaluator, training loop, callback and data set known to PyKEEN by name.
+    """Make samplers, loss, evaluator, loop, callback, models and data set known to PyKEEN by name.
 
     Afterwards ``negative_sampler="hasa"`` or ``"lemon"``, ``loss="hasa"``,
-    ``training_loop="inbatch"``, ``evaluator="fusedrankbased"``, ``dataset="union"`` and
+    ``model="hasatext"`` or ``"simkgc"``, ``training_loop="inbatch"``,
+    ``evaluator="fusedrankbased"``, ``dataset="union"`` and
     ``training_kwargs=dict(callbacks="bindmodel")`` work in ``pipeline`` and ``hpo_pipeline``. Where
     this package was installed (and not only put on the path), they do so without this call.
     Calling it again changes nothing.

@@ -29,6 +29,7 @@ QUICK = {
         ["--smoke", "--method", "pamcgc"],
     ],
     "pykeen_negatives.py": [["--smoke", "--negatives", n] for n in ("uniform", "hasa", "lemon")],
+    "pykeen_text.py": [["--smoke"]],
 }
 ELSEWHERE = {"demo.py", "demo_kg.py"}  # run by ``make demo`` and tests of their own rooms
 

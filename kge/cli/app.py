@@ -47,7 +47,7 @@ def run() -> None:
     """Run the command line; mistakes of the user end in one line, not in a traceback."""
     try:
         app()
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
         message = f"[red]kge:[/red] {escape(str(error))}"
         Console(stderr=True).print(message, highlight=False, soft_wrap=True)
         raise SystemExit(2) from None

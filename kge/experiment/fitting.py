@@ -19,7 +19,9 @@ from kge.datasets import UnionDataset
 from kge.evaluation.fused_rank_based import FusedRankBasedEvaluator
 from kge.experiment.callbacks import BestWeights, SafeCheckpoint
 from kge.experiment.files import replacing
+from kge.experiment.keywords import keywords
 from kge.experiment.settings import NEGATIVES, STOPPING_METRICS, Settings
+from kge.text.sentences import sentences
 
 if TYPE_CHECKING:
     from pykeen.models import Model
@@ -79,7 +81,7 @@ def fit(
         result = pipeline(
             dataset=graph,
             model=settings.model,
-            model_kwargs=options["model"],
+            model_kwargs=model_options(settings.model, options["model"], graph),
             loss=settings.loss,
             loss_kwargs=options["loss"],
             optimizer=settings.optimizer,
@@ -139,6 +141,18 @@ def sampler_options(
     return found
 
 
+def model_options(model: str, options: Mapping[str, Any], graph: UnionDataset) -> dict[str, Any]:
+    """Keyword arguments of a model; without a file, models of texts get the graph's own texts."""
+    found = dict(options)
+    takes = keywords(model_resolver.lookup(model), inherited=False)
+    if "entity_texts" in takes and found.get("entity_texts") is None:
+        names, descriptions = graph.entity_names, graph.entity_descriptions
+        found["entity_texts"] = sentences(names, descriptions)
+    if "relation_texts" in takes and found.get("relation_texts") is None:
+        found["relation_texts"] = [name.replace("_", " ").strip() for name in graph.relation_names]
+    return found
+
+
 def save_model(path: Path, model: Model) -> None:
     """Write a model's weights."""
     with replacing(path) as file:
@@ -156,7 +170,7 @@ def load_model(
             triples_factory=graph.training,
             loss=loss,
             random_seed=0,
-            **settings.options["model"],
+            **model_options(settings.model, settings.options["model"], graph),
         )
     model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
     return model.to(device).eval()

@@ -96,7 +96,7 @@ def settings_for(
     loss is the softmax of each positive against its negatives (``crossentropy``), for ``hasa`` the
     loss of that name, which is the same with weights and a correction. Adam with a rate of 0.01,
     batches of 256, 100 epochs; the metric of validation is looked at 20 times, and training stops
-    after 5 times (``patience``; 0 for never) without a gain.
+    after 5 times (``patience``; 0 for never) without a gain. Models of texts get inverse triples.
 
     Args:
         model: a name that PyKEEN knows.
@@ -141,6 +141,8 @@ def settings_for(
         "training": dict(_TRAINING),
         "stopping": {**_STOPPING, "frequency": max(1, epochs // 20)},
     }
+    if getattr(model_resolver.lookup(model), "needs_inverse_triples", False):
+        options["dataset"]["create_inverse_triples"] = True
     if negatives != "inbatch":
         options["negatives"] = dict(SAMPLING)
     known = setting_names(model, negatives, loss, optimizer)

@@ -81,7 +81,7 @@ def candidate_scorer(
     vectors, reason = query_key_model(model)
     if vectors is None or not shared or mode is not None:
         return CandidateScorer(own, 2**17, reason)
-    if not isinstance(vectors.model.entity_representations[0], Embedding):
+    if not isinstance(vectors.entities, Embedding):
         return CandidateScorer(own, 2**17, "entity vectors are computed, not looked up")
 
     def compared(queries: Tensor, side: Side, pool: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def batch_vectors(
 ) -> BatchVectors | None:
     """The vectors that a batch needs, or None where the model compares none; see batch_folds."""
     vectors, _ = query_key_model(model) if mode is None else (None, "")
-    if vectors is None or getattr(vectors.model.interaction, "power_norm", False):
+    if vectors is None or _power_norm(vectors.model):
         return None
     everything = any(len(ids) == model.num_entities for ids in candidates.values())
     named = torch.cat([triples[:, 0], triples[:, 2], *candidates.values()])
@@ -106,6 +106,10 @@ def batch_folds(
             side: _model_fold(model, triples, side, ids, mode) for side, ids in candidates.items()
         }
     return {side: _vector_fold(batch, triples, side, ids) for side, ids in candidates.items()}
+
+
+def _power_norm(model: Model) -> bool:
+    return bool(getattr(getattr(model, "interaction", None), "power_norm", False))
 
 
 def _vector_fold(batch: BatchVectors, triples: Tensor, side: Side, ids: Tensor) -> Fold:

@@ -202,10 +202,12 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         ids = {side: one.ids.to(device) for side, one in candidates.items()}
         there = triples.to(device)
         vectors = batch_vectors(self.model, there, ids, mode=self.mode)
-        if vectors is None and (self.n3 or self.relations):
+        if (self.n3 or self.relations) and (
+            vectors is None or not hasattr(self.model, "interaction")
+        ):
             raise ValueError(
-                f"n3={self.n3} and relations={self.relations} need a model of query and key "
-                f"vectors, such as ComplEx or DistMult, got {type(self.model).__name__}"
+                f"n3={self.n3} and relations={self.relations} need a model of embeddings with "
+                f"query and key vectors, such as ComplEx, got {type(self.model).__name__}"
             )
         folds = batch_folds(self.model, there, ids, mode=self.mode, vectors=vectors)
         known = self._known if self.exclude_known else None
@@ -220,7 +222,9 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
                 log_weight=one.log_weight.to(fold.positive),
                 exclude=hidden.to(device),
             )
-            loss = F.softplus(mass - (fold.positive - self.margin) / self.tau)
+            # A model that scales its scores by itself has the margin in units before that.
+            margin = self.margin * getattr(self.model, "score_scale", 1.0)
+            loss = F.softplus(mass - (fold.positive - margin) / self.tau)
             if vectors is not None and self.n3:
                 loss = loss + self.n3 * nuclear_3_norm(*vectors.factors(there, side))
             if vectors is not None and self.relations:

@@ -12,6 +12,7 @@ import sys
 from pykeen.pipeline.api import evaluator_resolver, loss_resolver, negative_sampler_resolver
 from pykeen.training import callback_resolver
 from pykeen.datasets import dataset_resolver
+from pykeen.models import model_resolver
 
 found = [
     negative_sampler_resolver.lookup("hasa"),
@@ -20,8 +21,10 @@ found = [
     evaluator_resolver.lookup("fusedrankbased"),
     callback_resolver.lookup("bindmodel"),
     dataset_resolver.lookup("union"),
+    model_resolver.lookup("hasatext"),
+    model_resolver.lookup("simkgc"),
 ]
-assert [one.__module__.split(".")[0] for one in found] == ["kge"] * 6, found
+assert [one.__module__.split(".")[0] for one in found] == ["kge"] * 8, found
 watching = [one for one in sys.meta_path if type(one).__module__.startswith("kge")]
 assert not watching, watching
 print("all known")

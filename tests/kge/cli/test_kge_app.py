@@ -188,3 +188,25 @@ def test_plot(command: Any, finished: Path) -> None:
     assert not list(finished.glob(".*")), "a temporary file was left"
     shown = command("plot", "--run", finished, "--seed", 7)
     assert (shown.code, shown.err) == (2, "kge: the run has no seed 7; it has [0, 1]\n")
+
+
+def test_train_reads_texts(command: Any, tmp_path: Path) -> None:
+    """Models of texts get inverse triples and the graph's own texts, and come back from disk."""
+    words = ("--dataset", "nations", "--model", "hasatext", "--negatives", "inbatch")
+    settings = ("--set", "dim=8", "--set", "pool=0", "--set", "encoder=tfidf")
+    run = command("train", *words, *settings, "--epochs", 2, "--out", tmp_path, "--no-progress")
+    assert run.code == 0, run.err
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["options"]["dataset"]["create_inverse_triples"] is True
+    assert config["options"]["model"] == {"dim": 8, "encoder": "tfidf"}
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    again = command("evaluate", "--run", tmp_path, "--no-progress")
+    assert again.code == 0, again.err
+    assert f"{metrics['metrics']['mrr']['mean']:.4f}" in again.out
+
+
+def test_a_text_model_that_is_not_there_is_one_line(command: Any, tmp_path: Path) -> None:
+    words = ("--dataset", "nations", "--model", "simkgc", "--negatives", "inbatch")
+    run = command("train", *words, "--set", f"encoder={tmp_path}/none", "--out", tmp_path / "run")
+    assert run.code == 2
+    assert "is no folder with a language model" in run.err

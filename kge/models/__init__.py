@@ -1,0 +1,1 @@
+"""Models that read the texts of entities and relations."""
