@@ -21,6 +21,8 @@ QUICK = {
         "8",
         "--batch",
         "64",
+        "--least",
+        "0",
     ],
     "ogb_ranking": ["--datasets", "ogbl-collab", "--repeats", "1"],
     "pamc": ["--nodes", "50", "--repeats", "1"],
