@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphcl.losses import BootstrapLoss, CandidatePool, CandidateQueue
-from graphcl.methods import BGRL, DGI, GCA, GRACE, GCooL, GraphMethod
+from graphcl.methods import BGRL, DGI, GCA, GRACE, GCooL, GraphMethod, ProGCL
 from graphcl.minibatch import Batching, ClusterSource, NeighbourSource, WholeGraph, make_loader
 
 BUILDERS: dict[str, Callable[[], GraphMethod]] = {
@@ -17,6 +17,7 @@ BUILDERS: dict[str, Callable[[], GraphMethod]] = {
     "grace-narrow-head": lambda: GRACE(12, 8, projection=3),
     "gca": lambda: GCA(12, 8),
     "gcool": lambda: GCooL(12, 8, communities=3),
+    "gcool-louvain": lambda: GCooL(12, 8, communities="louvain"),
     "bgrl": lambda: BGRL(12, (16, 8), predictor=16),
     "dgi": lambda: DGI(12, 8),
 }
@@ -87,6 +88,18 @@ def test_edges_keep_the_probabilities_of_the_whole_graph(wide: Data) -> None:
     ):
         assert torch.equal(edge, every[batch.e_id])
         assert torch.equal(feature, mask)
+
+
+def test_progcl_weighs_the_seeds_and_refuses_candidates_beyond_them(wide: Data) -> None:
+    method = ProGCL(12, 8, epoch_start=0).double()
+    wanted = value_and_gradients(method, lambda: method(wide.x, wide.edge_index))[0]
+    method.loss.fitted.fill_(-1)
+    method.know_whole_graph(wide.x, wide.edge_index)
+    batch = WholeGraph(wide).sample(torch.arange(31), 0)
+    found = value_and_gradients(method, lambda: method.seed_loss(batch))[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=0)
+    with pytest.raises(ValueError, match="ProGCL weighs the nodes of its two views"):
+        method.seed_loss(batch, CandidatePool(CandidateQueue(8)))
 
 
 @pytest.mark.parametrize("queue", [0, 40])
