@@ -25,6 +25,7 @@ CASES = (
     "lightning_overhead",
     "ogb_ranking",
     "pamc",
+    "pot",
     "segments",
 )
 RESULTS = Path(__file__).parent / "results"

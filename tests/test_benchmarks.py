@@ -30,7 +30,7 @@ QUICK = {
     "pamc": ["--nodes", "50", "--repeats", "1"],
     "segments": ["--rows", "500", "--segments", "50", "--width", "4", "--repeats", "1"],
 }
-TRAINED = {"accuracy", "kg_negatives", "kg_quality", "lightning_overhead"}
+TRAINED = {"accuracy", "kg_negatives", "kg_quality", "lightning_overhead", "pot"}
 """Cases that train for minutes; what they call is tested in its own room."""
 
 

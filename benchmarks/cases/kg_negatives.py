@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from benchmarks.cases.kg_negative_cells import false_negative_rate, seconds_to_share
+from benchmarks.words import percent
 from graphcl.train.files import read_json
 from kge.datasets import UnionDataset, load_dataset
 from kge.experiment.running import run_experiment
@@ -221,11 +222,7 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 row["model"],
                 row["method"],
                 f"{row['lr']:g}",
-                *(
-                    f"{100 * row['metrics'][name]['mean']:.1f} ± "
-                    f"{100 * row['metrics'][name]['std']:.1f}"
-                    for name in METRICS
-                ),
+                *(percent(row["metrics"][name], 1) for name in METRICS),
                 f"{false:.2f} ({uniform:.2f})",
                 f"{mean(reached):.0f}" if reached else "-",
             ]
