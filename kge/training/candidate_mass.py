@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -31,31 +31,33 @@ class Fold(NamedTuple):
 
     Attributes:
         positive: (B,) scores of the rows' own answers.
-        sum: ``sum(tau, beta, log_weight, exclude)`` is the logarithm (B,) of
+        sum: ``sum(tau, beta, log_weight, exclude)`` is the logarithm (Q,) of
             sum_j w_j exp(s_j / tau + beta * s_j), the factor exp(beta * s_j) held constant.
+        queries: Q, how many are summed over; as many as rows if all are.
         candidates: how many there are.
     """
 
     positive: Tensor
     sum: Callable[[float, float, Tensor, Exclude], Tensor]
+    queries: int
     candidates: int
 
 
 def candidate_mass(
     fold: Fold, *, tau: float, beta: float, log_weight: Tensor, exclude: Exclude
 ) -> Tensor:
-    r"""Logarithm (B,) of what the candidates of each row weigh against its positive.
+    r"""Logarithm (Q,) of what the candidates of each query weigh against a positive.
 
     Without a tilt it is :math:`\log \sum_j w_j e^{s_j / \tau}`. With ``beta`` the candidates' total
     weight is shared out in proportion to :math:`w_j e^{\beta s_j}`, without gradient (Robinson et
-    al., 2021, arXiv 2010.04592). A row without candidates gives -inf.
+    al., 2021, arXiv 2010.04592). A query without candidates gives -inf.
     """
     if beta == 0:
         return fold.sum(tau, 0.0, log_weight, exclude)
     tilted = fold.sum(tau, beta, log_weight, exclude)
     with torch.no_grad():
         tilt = fold.sum(1 / beta, 0.0, log_weight, exclude)
-        flat = fold.positive.new_zeros(len(fold.positive), 1)
+        flat = fold.positive.new_zeros(fold.queries, 1)
         weight = KeyWeight(log_weight) if log_weight.numel() else None
         total = negative_logsumexp(
             flat, flat.new_zeros(fold.candidates, 1), log_weight=weight, exclude=exclude
@@ -65,67 +67,64 @@ def candidate_mass(
 
 
 def batch_vectors(
-    model: Model,
-    triples: Tensor,
-    candidates: Mapping[Side, Tensor],
-    *,
-    mode: InductiveMode | None = None,
+    model: Model, named: Tensor | None, *, mode: InductiveMode | None = None
 ) -> BatchVectors | None:
-    """The vectors that a batch needs, or None where the model compares none; see batch_folds."""
-    vectors, _ = query_key_model(model) if mode is None else (None, "")
-    if vectors is None or _power_norm(vectors.model):
-        return None
-    everything = any(len(ids) == model.num_entities for ids in candidates.values())
-    named = torch.cat([triples[:, 0], triples[:, 2], *candidates.values()])
-    return BatchVectors(vectors, None if everything else named)
-
-
-def batch_folds(
-    model: Model,
-    triples: Tensor,
-    candidates: Mapping[Side, Tensor],
-    *,
-    mode: InductiveMode | None = None,
-    vectors: BatchVectors | None = None,
-) -> dict[Side, Fold]:
-    """For each side the fold that suits the model: matrix products, distances, or its own scores.
+    """The vectors that a batch needs, or None where the model compares none.
 
     Args:
         model: in training.
-        triples: (B, 3) triples without inverse relations, on the model's device.
-        candidates: (C,) ascending distinct entities that replace the head, the tail, or either.
+        named: entities of the batch, repetitions allowed; None for all of the model.
         mode: PyKEEN's inductive mode.
-        vectors: what :func:`batch_vectors` gave, if it has been asked already.
+    """
+    vectors, _ = query_key_model(model) if mode is None else (None, "")
+    if vectors is None or _power_norm(vectors.model):
+        return None
+    return BatchVectors(vectors, named)
+
+
+def batch_fold(
+    model: Model,
+    vectors: BatchVectors | None,
+    triples: Tensor,
+    side: Side,
+    ids: Tensor,
+    *,
+    rows: Tensor | None = None,
+    mode: InductiveMode | None = None,
+) -> Fold:
+    """The fold that suits the model: matrix products, distances, or its own scores.
+
+    Args:
+        model: in training.
+        vectors: what :func:`batch_vectors` gave.
+        triples: (B, 3) triples without inverse relations, on the model's device.
+        side: what the candidates replace.
+        ids: (C,) ascending distinct candidates.
+        rows: (Q,) rows whose queries are summed over; None for all.
+        mode: PyKEEN's inductive mode.
 
     Raises:
         ValueError: the model scores all entities or none.
     """
-    batch = vectors or batch_vectors(model, triples, candidates, mode=mode)
-    if batch is None:
-        return {
-            side: _model_fold(model, triples, side, ids, mode) for side, ids in candidates.items()
-        }
-    return {side: _vector_fold(batch, triples, side, ids) for side, ids in candidates.items()}
+    if vectors is None:
+        return _model_fold(model, triples, side, ids, rows, mode)
+    queries = vectors.queries(triples, side)
+    own = vectors.keys(triples[:, COLUMN[side]])
+    keys, asked = vectors.keys(ids), queries if rows is None else queries[rows]
+    if vectors.score == "dot":
+        positive = (queries * own).sum(1)
+        return Fold(positive, _product_sum(asked, keys), len(asked), len(ids))
+    p = 1.0 if vectors.score == "l1" else 2.0
+
+    def distances(columns: slice) -> Tensor:
+        return -torch.cdist(asked, keys[columns], p=p)
+
+    positive = -torch.linalg.vector_norm(queries - own, ord=p, dim=1)
+    return Fold(positive, _tiled_sum(distances, len(asked), len(ids)), len(asked), len(ids))
 
 
 def _power_norm(model: Model) -> bool:
     return bool(getattr(getattr(model, "interaction", None), "power_norm", False))
-
-
-def _vector_fold(batch: BatchVectors, triples: Tensor, side: Side, ids: Tensor) -> Fold:
-    queries = batch.queries(triples, side)
-    own = batch.keys(triples[:, COLUMN[side]])
-    keys = batch.keys(ids)
-    if batch.score == "dot":
-        positive = (queries * own).sum(1)
-        return Fold(positive, _product_sum(queries, keys), len(ids))
-    p = 1.0 if batch.score == "l1" else 2.0
-
-    def distances(columns: slice) -> Tensor:
-        return -torch.cdist(queries, keys[columns], p=p)
-
-    positive = -torch.linalg.vector_norm(queries - own, ord=p, dim=1)
-    return Fold(positive, _tiled_sum(distances, len(queries), len(ids)), len(ids))
 
 
 def _product_sum(
@@ -178,7 +177,12 @@ def _tiled_sum(
 
 
 def _model_fold(
-    model: Model, triples: Tensor, side: Side, ids: Tensor, mode: InductiveMode | None
+    model: Model,
+    triples: Tensor,
+    side: Side,
+    ids: Tensor,
+    rows: Tensor | None,
+    mode: InductiveMode | None,
 ) -> Fold:
     """Scores as the model itself gives them, for its own ids of (inverse) relations."""
     inverse = side == "head" and model.use_inverse_triples
@@ -201,13 +205,15 @@ def _model_fold(
         asked = model._prepare_batch(triples[:, 1:], index_relation=0)
         whole = torch.cat([triples[:, :1], asked], 1)
     own = model.score_hrt(whole, mode=mode)[:, 0]
+    asked = asked if rows is None else asked[rows]
 
     def scores(columns: slice) -> Tensor:
         return method(asked, mode=mode, **{name: ids[columns]})
 
     # Most interactions hold a vector for each score.
     width = max((math.prod(e.shape) for e in _representations(model)), default=64)
-    return Fold(own, _tiled_sum(scores, len(triples), len(ids), width=width), len(ids))
+    total = _tiled_sum(scores, len(asked), len(ids), width=width)
+    return Fold(own, total, len(asked), len(ids))
 
 
 def _representations(model: Model) -> list[Representation]:

@@ -36,18 +36,18 @@ class Batch(NamedTuple):
     """Positive triples and their candidates.
 
     Attributes:
-        triples: (B, 3).
+        triples: (B, 3) by the side that is asked for; the same for both unless they are grouped.
         head: candidates for (?, r, t).
         tail: candidates for (h, r, ?).
     """
 
-    triples: Tensor
+    triples: dict[Side, Tensor]
     head: Candidates
     tail: Candidates
 
 
 class TripleRows(Dataset[Tensor]):
-    """Rows of (n, 3) triples, read a batch at a time."""
+    """Rows of (n, 3) triples, read a batch at a time: (B, 3), or (2, B, 3) for (2, B) indices."""
 
     def __init__(self, triples: Tensor) -> None:
         self.triples = triples
@@ -58,7 +58,7 @@ class TripleRows(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         return self.triples[index]
 
-    def __getitems__(self, indices: Sequence[int]) -> Tensor:
+    def __getitems__(self, indices: Sequence[int] | Tensor) -> Tensor:
         """Called by :class:`torch.utils.data.DataLoader`, in place of one call per row."""
         return self.triples[torch.as_tensor(indices)]
 
@@ -102,12 +102,13 @@ class CandidateDraw:
         }
 
     def __call__(self, triples: Tensor) -> Batch:
-        """Candidates of (B, 3) triples."""
+        """Candidates of (B, 3) triples, or of (2, B, 3): those asked for heads, those for tails."""
+        rows = dict(zip(COLUMN, triples.expand(2, -1, 3), strict=True))
         if self.pool == "all":
             everything = Candidates(torch.arange(self.num_entities), torch.empty(0))
-            return Batch(triples, everything, everything)
+            return Batch(rows, everything, everything)
         drawn = torch.randint(self.num_entities, (self.pool,))
-        return Batch(triples, *(self._of(triples, side, drawn) for side in COLUMN))
+        return Batch(rows, *(self._of(rows[side], side, drawn) for side in COLUMN))
 
     def _of(self, triples: Tensor, side: Side, drawn: Tensor) -> Candidates:
         if self.in_batch:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from kge.sampling.candidate_scores import undisturbed
 from kge.sampling.filtering import known_triples
 from kge.sampling.mining import mine
 from kge.structure import Side
-from kge.training.candidate_mass import batch_folds, batch_vectors, candidate_mass
+from kge.training.candidate_mass import batch_fold, batch_vectors, candidate_mass
 from kge.training.candidates import (
     Batch,
     CandidateDraw,
@@ -26,8 +25,12 @@ from kge.training.candidates import (
     hidden_answers,
 )
 from kge.training.nuclear_norm import nuclear_3_norm
+from kge.training.query_groups import GroupedRows, distinct_queries
 from kge.training.relation_contrast import relation_contrast
 from kge.training.row_gradients import use_row_gradients
+
+if TYPE_CHECKING:
+    from kge.training.batch_vectors import BatchVectors
 
 
 class InBatchTrainingLoop(TrainingLoop[Batch]):
@@ -43,9 +46,10 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
     averaged over rows and sides. ``pool="all"`` is the softmax over all entities (1-vs-all); with
     ``unbiased`` a pool estimates it (sampled softmax). DistMult and ComplEx become a matrix product
     of real vectors, TransE and RotatE tiles of distances; other models score tiles of candidates
-    themselves. No (batch, entities, dimension) tensor is formed. The model's own ``loss`` is not
-    used, but for its ``reduction``. A regulariser sees the entities and relations that queries
-    are made of: heads and tails of the batch once each, relations once per side.
+    themselves. No (batch, entities, dimension) tensor is formed, and where known answers are left
+    out, rows of a batch that ask the same share one sum over the candidates. The model's own
+    ``loss`` is not used, but for its ``reduction``. A regulariser sees the entities and relations
+    that queries are made of: heads and tails of the batch once each, relations once per side.
 
     In-batch negatives with the exclusion of all known answers follow SimKGC (Wang et al., 2022,
     arXiv 2203.02167), the tilt by hardness Robinson et al. (2021, arXiv 2010.04592).
@@ -71,6 +75,10 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
             pool finds the rough places of all entities for little; the exact softmax then tells
             apart those that a pool rarely holds together. Needs an optimizer that takes dense
             gradients beside sparse ones (``adagrad``, ``sgd``), if ``row_gradients``.
+        grouped: where all entities are candidates, rows that ask the same come in the same batch,
+            so that an epoch costs one sum for each distinct query, not for each triple: 1.7 times
+            less on WN18RR, 3.6 times on FB15k-237. A batch then asks for heads and tails of
+            different triples. Needs ``pool="all"`` or ``all_after``, and ``exclude_known``.
         row_gradients: update only rows of the batch
             (:func:`kge.training.row_gradients.use_row_gradients`); needs the optimizer ``adagrad``,
             ``sparseadam`` or ``sgd``, and a pool that is drawn.
@@ -103,6 +111,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         n3: float = 0.0,
         relations: float = 0.0,
         all_after: int | None = None,
+        grouped: bool = False,
         row_gradients: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -122,6 +131,11 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         if unbiased and (mined or pool == "all"):
             reason = "mined candidates have no known probability" if mined else "all are candidates"
             raise ValueError(f"unbiased=True needs a drawn pool alone: {reason}")
+        if grouped and (not exclude_known or (pool != "all" and all_after is None)):
+            raise ValueError(
+                "grouped=True saves work only where all entities are candidates (pool='all' or "
+                "all_after) and known answers are left out (exclude_known=True)"
+            )
         if mined and pool == "all":
             raise ValueError(f"mined={mined} adds nothing to pool='all'")
         if self.loss_weighter is not None:
@@ -133,7 +147,8 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         self.tau, self.beta, self.margin = tau, beta, margin
         self.unbiased, self.exclude_known = unbiased, exclude_known
         both: tuple[Side, ...] = ("head", "tail")
-        self.n3, self.relations, self.all_after = n3, relations, all_after
+        self.n3, self.relations = n3, relations
+        self.all_after, self.grouped = 0 if pool == "all" else all_after, grouped
         self.asked = both if sides == "both" else (sides,)
 
     def _create_training_data_loader(
@@ -156,24 +171,27 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         draw = CandidateDraw(
             triples, self._entities, self.pool, in_batch=self.in_batch, unbiased=self.unbiased
         )
+        everything = CandidateDraw(triples, self._entities, "all")
+
+        def collate(triples: Any) -> Batch:  # PyTorch's type asks for a list of rows
+            return (everything if self._takes_all() else draw)(triples)
+
         rows: Any = TripleRows(triples)
-        collate: Any = draw if self.all_after is None else self._draw_or_all(draw)
-        return DataLoader(
-            rows, batch_size=batch_size, drop_last=drop_last, collate_fn=collate, **kwargs
-        )
+        if not self.grouped:
+            return DataLoader(
+                rows, batch_size=batch_size, drop_last=drop_last, collate_fn=collate, **kwargs
+            )
+        order: Any = GroupedRows(triples, batch_size, drop_last=drop_last, grouped=self._takes_all)
+        kwargs.pop("shuffle", None)  # the order is random
+        return DataLoader(rows, batch_sampler=order, collate_fn=collate, **kwargs)
 
-    def _draw_or_all(self, draw: CandidateDraw) -> Callable[[Tensor], Batch]:
-        everything = CandidateDraw(draw.triples, self._entities, "all")
-
-        def collate(triples: Tensor) -> Batch:
-            assert self.all_after is not None
-            return (everything if self._epoch >= self.all_after else draw)(triples)
-
-        return collate
+    def _takes_all(self) -> bool:
+        """Whether all entities are candidates in this epoch."""
+        return self.all_after is not None and self._epoch >= self.all_after
 
     @staticmethod
     def _get_batch_size(batch: Batch) -> int:
-        return len(batch.triples)
+        return len(batch.triples["head"])
 
     def _process_batch(
         self,
@@ -185,23 +203,25 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
     ) -> Tensor:
         if label_smoothing:
             raise ValueError(f"label_smoothing={label_smoothing} has no meaning for a contrast")
-        triples = batch.triples[start:stop]
-        each = self._losses(triples, batch).mean(0)
+        rows = {side: batch.triples[side][start:stop] for side in self.asked}
+        each = self._losses(rows, batch).mean(0)
         loss = each.sum() if self.model.loss.reduction == "sum" else each.mean()
         penalty = self.model.collect_regularization_term()  # 0, or of shape (1,)
         return (loss + penalty).sum()
 
-    def _losses(self, triples: Tensor, batch: Batch) -> Tensor:
+    def _losses(self, rows: dict[Side, Tensor], batch: Batch) -> Tensor:
         """Losses (sides, B) of B rows of a batch."""
-        device = self.model.device
-        candidates: dict[Side, Candidates] = {side: getattr(batch, side) for side in self.asked}
+        device, entities = self.model.device, self._entities
+        candidates: dict[Side, Candidates] = {side: getattr(batch, side) for side in rows}
         if self.mined:
             candidates = {
-                side: self._with_mined(triples, side, one) for side, one in candidates.items()
+                side: self._with_mined(rows[side], side, one) for side, one in candidates.items()
             }
-        ids = {side: one.ids.to(device) for side, one in candidates.items()}
-        there = triples.to(device)
-        vectors = batch_vectors(self.model, there, ids, mode=self.mode)
+        named = [rows[side][:, [0, 2]].flatten() for side in rows]
+        named += [one.ids for one in candidates.values()]
+        whole = any(len(one.ids) == entities for one in candidates.values())
+        ids = None if whole else torch.cat(named).to(device)
+        vectors = batch_vectors(self.model, ids, mode=self.mode)
         if (self.n3 or self.relations) and (
             vectors is None or not hasattr(self.model, "interaction")
         ):
@@ -209,22 +229,10 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
                 f"n3={self.n3} and relations={self.relations} need a model of embeddings with "
                 f"query and key vectors, such as ComplEx, got {type(self.model).__name__}"
             )
-        folds = batch_folds(self.model, there, ids, mode=self.mode, vectors=vectors)
-        known = self._known if self.exclude_known else None
         losses = []
-        for side, fold in folds.items():
-            one = candidates[side]
-            hidden = hidden_answers(triples, side, one.ids, known, self._entities)
-            mass = candidate_mass(
-                fold,
-                tau=self.tau,
-                beta=self.beta,
-                log_weight=one.log_weight.to(fold.positive),
-                exclude=hidden.to(device),
-            )
-            # A model that scales its scores by itself has the margin in units before that.
-            margin = self.margin * getattr(self.model, "score_scale", 1.0)
-            loss = F.softplus(mass - (fold.positive - margin) / self.tau)
+        for side, triples in rows.items():
+            there = triples.to(device)
+            loss = self._contrast(vectors, triples, there, side, candidates[side])
             if vectors is not None and self.n3:
                 loss = loss + self.n3 * nuclear_3_norm(*vectors.factors(there, side))
             if vectors is not None and self.relations:
@@ -232,6 +240,43 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
                 loss = loss + self.relations * contrast
             losses.append(loss)
         return torch.stack(losses)
+
+    def _contrast(
+        self,
+        vectors: BatchVectors | None,
+        triples: Tensor,
+        there: Tensor,
+        side: Side,
+        candidates: Candidates,
+    ) -> Tensor:
+        """Loss (B,) of a side's rows against its candidates; ``there``: the rows on the device."""
+        known = self._known if self.exclude_known else None
+        # What is left out depends on the query alone, unless it is each row's own answer.
+        queries = distinct_queries(triples, side) if self.exclude_known else None
+        asked = triples if queries is None else triples[queries.rows]
+        fold = batch_fold(
+            self.model,
+            vectors,
+            there,
+            side,
+            candidates.ids.to(there.device),
+            rows=None if queries is None else queries.rows.to(there.device),
+            mode=self.mode,
+        )
+        mass = candidate_mass(
+            fold,
+            tau=self.tau,
+            beta=self.beta,
+            log_weight=candidates.log_weight.to(fold.positive),
+            exclude=hidden_answers(asked, side, candidates.ids, known, self._entities).to(
+                there.device
+            ),
+        )
+        if queries is not None:
+            mass = mass[queries.of.to(there.device)]
+        # A model that scales its scores by itself has the margin in units before that.
+        margin = self.margin * getattr(self.model, "score_scale", 1.0)
+        return F.softplus(mass - (fold.positive - margin) / self.tau)
 
     def _with_mined(self, triples: Tensor, side: Side, candidates: Candidates) -> Candidates:
         pool = torch.randint(self._entities, (self.mine_pool,)).unique()

@@ -17,9 +17,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import kge
 from graphcl.ranking.known import KnownTriples
-from kge.training.candidate_mass import batch_folds, candidate_mass
+from kge.structure import Side
+from kge.training.candidate_mass import batch_fold, batch_vectors, candidate_mass
 from kge.training.candidates import COLUMN, CandidateDraw, hidden_answers
 from kge.training.in_batch import InBatchTrainingLoop
+from kge.training.query_groups import GroupedRows, distinct_queries
 
 kge.register()
 
@@ -84,10 +86,11 @@ def dense_loss(
     tau: float = 1.0,
     beta: float = 0.0,
     margin: float = 0.0,
+    sides: tuple[Side, ...] = ("head", "tail"),
 ) -> Tensor:
     """The definition of the loss over all entities, with dense masks."""
     total = []
-    for side in ("head", "tail"):
+    for side in sides:
         scores = dense_scores(model, triples, side)
         own = triples[:, COLUMN[side]]
         positive = scores.gather(1, own[:, None])[:, 0]
@@ -164,6 +167,80 @@ def test_many_tiles_equal_one(monkeypatch: pytest.MonkeyPatch) -> None:
         loss.backward()
         losses.append((loss.detach(), [p.grad.clone() for p in model.parameters()]))
     torch.testing.assert_close(losses[0], losses[1])
+
+
+@pytest.mark.parametrize("inverse", [False, True], ids=["plain", "inverse"])
+@pytest.mark.parametrize("name", ["complex", "transe", "tucker"])
+def test_a_grouped_batch_has_the_loss_of_its_rows_with_fewer_queries(
+    name: str, inverse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triples = factory(inverse)
+    model = model_of(name, {}, triples).double().eval()
+    known = KnownTriples(triples.mapped_triples, num_entities=14, num_relations=55)
+    loop = loop_of(model, triples, pool="all", grouped=True, tau=0.7, n3=0)
+    summed = []
+
+    def watched(fold: Any, **options: Any) -> Tensor:
+        summed.append(fold.queries)
+        return candidate_mass(fold, **options)
+
+    monkeypatch.setattr("kge.training.in_batch.candidate_mass", watched)
+    torch.manual_seed(0)
+    batch = next(iter(loop.loader))
+    assert not torch.equal(batch.triples["head"], batch.triples["tail"])
+    loss = loop._process_batch(batch, 0, 32)
+    assert len(summed) == 2
+    assert max(summed) < 24  # of 32 rows
+    loss.backward()
+    found = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    sides = [
+        dense_loss(model, rows, known, tau=0.7, sides=(side,))
+        for side, rows in batch.triples.items()
+    ]
+    expected = torch.stack(sides).mean()
+    expected.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-10)
+    expected_gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    for one, two in zip(found, expected_gradients, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-7, atol=1e-9)
+
+
+def test_grouped_rows_are_all_rows_once_and_their_queries_stay_together() -> None:
+    triples = factory().mapped_triples
+    rows = GroupedRows(triples, 100)
+    torch.manual_seed(0)
+    batches = list(rows)
+    assert len(batches) == len(rows) == 16
+    assert [batch.shape[1] for batch in batches] == [100] * 15 + [len(triples) - 1500]
+    every = torch.cat(batches, 1)
+    for side, order in zip(COLUMN, every, strict=True):
+        assert torch.equal(order.sort().values, torch.arange(len(triples)))
+        runs = distinct_queries(triples, side).of[order].unique_consecutive()
+        assert len(runs) == len(runs.unique())
+    assert not torch.equal(every, torch.cat(list(rows), 1))
+    assert len(list(GroupedRows(triples, 100, drop_last=True))) == 15
+    assert not list(GroupedRows(triples[:0], 100))
+
+
+def test_batches_are_grouped_from_the_epoch_on_that_takes_all_entities() -> None:
+    triples = factory()
+    loop = loop_of(model_of("complex", {}, triples), triples, pool=2, all_after=3, grouped=True)
+    for epoch, grouped in ((0, False), (2, False), (3, True)):
+        loop._epoch = epoch
+        batch = next(iter(loop.loader))
+        assert torch.equal(batch.triples["head"], batch.triples["tail"]) != grouped
+        assert (len(batch.head.ids) == len(batch.tail.ids) == 14) == grouped
+
+
+def test_distinct_queries_of_a_side() -> None:
+    triples = torch.tensor([[5, 1, 2], [5, 1, 3], [5, 0, 3], [1, 5, 3], [5, 1, 9]])
+    tails, heads = distinct_queries(triples, "tail"), distinct_queries(triples, "head")
+    assert tails.of.unique().tolist() == [0, 1, 2]
+    assert tails.of[0] == tails.of[1] == tails.of[4]
+    assert torch.equal(tails.of[tails.rows], torch.arange(3))
+    assert len(heads.rows) == 5
+    assert len(distinct_queries(triples[:0], "tail").rows) == 0
 
 
 def test_without_exclusion_only_the_own_answer_is_left_out() -> None:
@@ -276,7 +353,8 @@ def test_the_regulariser_sees_facts_and_no_candidates() -> None:
     rows = triples.mapped_triples[:8]
     for pool in (1, "all"):
         loop = loop_of(model, triples, pool=pool)
-        loop._losses(rows, loop.loader.collate_fn(rows))
+        batch = loop.loader.collate_fn(rows)
+        loop._losses(batch.triples, batch)
         terms.append(model.collect_regularization_term())
     torch.testing.assert_close(terms[0], terms[1])
     facts = [entities(rows[:, 0]), entities(rows[:, 2])]
@@ -343,13 +421,18 @@ def test_hpo_by_name() -> None:
     assert result.study.best_trial.value > 0
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options", [{"pool": 8}, {"pool": 8, "all_after": 1, "grouped": True}], ids=["pool", "grouped"]
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(options: dict[str, Any], tmp_path: Path) -> None:
     def train(epochs: int, name: str | None) -> Any:
         checkpoint = {"checkpoint_name": name, "checkpoint_directory": tmp_path} if name else {}
         torch.manual_seed(3)
         triples = factory()
         model = model_of("complex", {}, triples)
-        loop = InBatchTrainingLoop(model=model, triples_factory=triples, optimizer="adam", pool=8)
+        loop = InBatchTrainingLoop(
+            model=model, triples_factory=triples, optimizer="adam", **options
+        )
         kwargs: dict[str, Any] = {"checkpoint_frequency": 0, **checkpoint} if name else {}
         torch.manual_seed(3)
         loop.train(triples, num_epochs=epochs, batch_size=256, use_tqdm=False, **kwargs)
@@ -374,6 +457,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
         ({"sides": "left"}, "'left'"),
         ({"pool": -3}, "-3"),
         ({"pool": 0, "in_batch": False}, "no candidates"),
+        ({"pool": 8, "grouped": True}, "all entities are candidates"),
+        ({"pool": "all", "grouped": True, "exclude_known": False}, "exclude_known=True"),
     ],
 )
 def test_settings_that_make_no_sense_are_told(options: dict[str, Any], message: str) -> None:
@@ -403,7 +488,9 @@ def test_scores_of_a_fold_are_the_models_own() -> None:
         model: ERModel[Any, Any, Any] = model_of(name, extra, triples).double()
         for side in ("head", "tail"):
             dense = dense_scores(model, rows, side)
-            fold = batch_folds(model, rows, {side: ids})[side]
+            named = torch.cat([rows[:, [0, 2]].flatten(), ids])
+            vectors = batch_vectors(model, named)
+            fold = batch_fold(model, vectors, rows, cast(Side, side), ids)
             own = dense.gather(1, rows[:, COLUMN[side], None])[:, 0]
             torch.testing.assert_close(fold.positive, own, rtol=1e-9, atol=1e-10)
             mass = candidate_mass(

@@ -172,7 +172,8 @@ def trained(
     torch.manual_seed(1)
     for batch in loader:
         loop.optimizer.zero_grad()
-        loop._forward_pass(batch, 0, len(batch.triples), len(batch.triples), 0.0, None)
+        size = len(batch.triples["head"])
+        loop._forward_pass(batch, 0, size, size, 0.0, None)
         loop.optimizer.step()
         model.post_parameter_update()
     return before, model.state_dict()

@@ -1,0 +1,86 @@
+"""Rows that ask the same: scored once, and brought together into the same batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from kge.structure import Side
+from kge.training.candidates import COLUMN
+
+
+class Queries(NamedTuple):
+    """The distinct queries of a batch.
+
+    Attributes:
+        rows: (Q,) a row of each query.
+        of: (B,) the query of each row.
+    """
+
+    rows: Tensor
+    of: Tensor
+
+
+def distinct_queries(triples: Tensor, side: Side) -> Queries:
+    """The distinct (h, r, ?) or (?, r, t) of (B, 3) triples.
+
+    Example:
+        >>> distinct_queries(torch.tensor([[0, 0, 1], [0, 0, 2], [3, 0, 2]]), "tail").of.tolist()
+        [0, 0, 1]
+    """
+    given = triples[:, [column for column in range(3) if column != COLUMN[side]]]
+    key = given[:, 0] * (given[:, 1].max() + 1) + given[:, 1] if len(given) else given[:, 0]
+    distinct, of = key.unique(return_inverse=True)
+    rows = torch.empty(len(distinct), dtype=torch.int64, device=triples.device)
+    rows[of] = torch.arange(len(triples), device=triples.device)
+    return Queries(rows, of)
+
+
+class GroupedRows(Sampler[Tensor]):
+    """Batches whose rows share queries, one draw for each side.
+
+    The rows of a query follow each other, the queries come in random order, and the batches are
+    cut from that, so that all but the last have the same size and a query is split at most where
+    one batch ends. Randomness comes from torch's global generator.
+
+    Args:
+        triples: (n, 3).
+        batch_size: rows a batch.
+        drop_last: leave out a last, smaller batch.
+        grouped: asked at the start of each epoch; otherwise the batches are drawn uniformly, the
+            same rows for both sides.
+    """
+
+    def __init__(
+        self,
+        triples: Tensor,
+        batch_size: int,
+        *,
+        drop_last: bool = False,
+        grouped: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.rows, self.batch_size, self.drop_last = len(triples), batch_size, drop_last
+        self.grouped = grouped
+        self._query = [distinct_queries(triples, side).of for side in COLUMN]
+
+    def __len__(self) -> int:
+        return self.rows // self.batch_size if self.drop_last else -(-self.rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Row numbers (2, B), for heads and for tails, or (B,) for both."""
+        if self.grouped():
+            order = torch.stack([_in_groups(query) for query in self._query])
+        else:
+            order = torch.randperm(self.rows)
+        # Groups of one size lie anywhere: batches need no shuffle of their own.
+        yield from order.split(self.batch_size, dim=-1)[: len(self)]
+
+
+def _in_groups(group: Tensor) -> Tensor:
+    """A random order of rows in which those of a group, numbered from 0, follow each other."""
+    place = torch.randperm(int(group.max()) + 1 if len(group) else 0)
+    return place[group].argsort()
