@@ -98,7 +98,7 @@ def test_progcl_weighs_the_seeds_and_refuses_candidates_beyond_them(wide: Data) 
     batch = WholeGraph(wide).sample(torch.arange(31), 0)
     found = value_and_gradients(method, lambda: method.seed_loss(batch))[0]
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=0)
-    with pytest.raises(ValueError, match="ProGCL weighs the nodes of its two views"):
+    with pytest.raises(ValueError, match="ProGCLWeight weighs whole sums of two views"):
         method.seed_loss(batch, CandidatePool(CandidateQueue(8)))
 
 
