@@ -100,6 +100,9 @@ def test_progcl_weighs_the_seeds_and_refuses_candidates_beyond_them(wide: Data) 
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=0)
     with pytest.raises(ValueError, match="ProGCLWeight weighs whole sums of two views"):
         method.seed_loss(batch, CandidatePool(CandidateQueue(8)))
+    # The release's weights belong to the nodes that they were computed for.
+    with pytest.raises(ValueError, match="mode='official' keeps the weights of one batch"):
+        ProGCL(12, 8, mode="official").double().seed_loss(batch)
 
 
 @pytest.mark.parametrize("queue", [0, 40])
