@@ -219,13 +219,13 @@ def test_bad_graphs_are_told(build: Any, graph: Data) -> None:
     edges = graph.edge_index
     with pytest.raises(ValueError, match=r"x has shape \(31, 7\): give \(N, 12\)"):
         method(graph.x[:, :7], edges)
-    with pytest.raises(ValueError, match="edge_index has dtype torch.float32: give integers"):
+    with pytest.raises(ValueError, match=r"edge_index has dtype torch\.float32: give integers"):
         method(graph.x, edges.float())
     for value in (torch.nan, -torch.inf):
         x = graph.x.clone()
         x[5, 3] = x[9, 0] = value
         for given in (x, x.to_sparse_csr()):
-            with pytest.raises(ValueError, match="features of 2 of 31 nodes .* first is node 5"):
+            with pytest.raises(ValueError, match=r"features of 2 of 31 nodes .* first is node 5"):
                 method.prepare(Data(x=given, edge_index=edges))
     with pytest.raises(ValueError, match="no node features"):
         method.prepare(Data(edge_index=edges))
