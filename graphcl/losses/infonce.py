@@ -111,6 +111,11 @@ class InfoNCE(nn.Module):
                 f"{type(self.weight).__name__} weighs whole sums of two views and takes no "
                 "candidates beyond them: train without a queue, in one process"
             )
+        if keys is not None and keys.z1.shape != z1.shape:
+            raise ValueError(
+                f"keys must be the nodes of the views, {tuple(z1.shape)}, got "
+                f"{tuple(keys.z1.shape)}: other nodes go to beyond="
+            )
         if keys is not None and exclude is not None:
             raise ValueError("exclude names rows of z1 and z2, which are no candidates with keys=")
         if ids is not None:

@@ -1,7 +1,7 @@
 """T2 to T7, T9 and T10: what the scores bound, when they are tight, and how batches change them."""
 
 import math
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -79,6 +79,33 @@ def test_t2_and_t3_with_masked_columns(depth: int, problem: Any) -> None:
         assert bool((certified <= c + SLACK).all())
         pairwise = one.score("pairwise", view, columns=2, x=x)
         assert bool((pairwise <= c + SLACK).all())
+
+
+@pytest.mark.parametrize("columns", [0, 2])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_t2_and_t3_for_all_views_and_all_masks_with_a_slope_per_channel(
+    depth: int, columns: int, problem: Any
+) -> None:
+    """Slopes of either sign and beyond one within one layer; everything that the budgets allow."""
+    one = problem(depth, nodes=6, density=0.6, depth=depth, slope=0.0, features=4)
+    for act, width in zip(one.encoder.activations, one.encoder.channels, strict=True):
+        act.weight = torch.nn.Parameter(torch.linspace(-0.8, 1.6, width).double(), False)
+    certified = one.score("certified", columns=columns)
+    smallest = torch.full((6,), torch.inf, dtype=torch.double)
+    masks = [gone for size in range(columns + 1) for gone in combinations(range(4), size)]
+    views = list(one.all_views())
+    assert len(views) > 3
+    for number, view in enumerate(views):
+        for gone in masks:
+            x = one.x.clone()
+            x[:, list(gone)] = 0
+            c = (one.embed_view(view, x) * one.weights).sum(1)
+            smallest = torch.minimum(smallest, c)
+            if gone == masks[number % len(masks)]:
+                pairwise = one.score("pairwise", view, columns=columns, x=x)
+                assert bool((pairwise <= c + SLACK).all())
+    assert bool((certified <= smallest + SLACK).all())
+    assert float((smallest - certified).min()) < 6  # it is no trivial bound
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.25, -0.5, 1.7])
