@@ -67,6 +67,25 @@ def test_t2_one_layer_of_identity_is_exact_for_a_node_with_all_the_budget(proble
     assert bool((loose <= clean + SLACK).all())
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("slope", [-3.0, 0.0, 0.25, 3.0])
+def test_t2_on_a_triangle_leaves_no_room_for_a_line_on_the_wrong_side(
+    slope: float, sign: int, problem: Any
+) -> None:
+    """One layer and one feature, at one node: there is no slack but that of the lines."""
+    one = problem(0, nodes=3, depth=1, slope=slope, features=1, budget=torch.ones(3).long())
+    one.edge_index = torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]])
+    one.other = sign * torch.tensor([[1.0, 0, 0], [1, 0, 0], [-1, 0, 0]]).double()
+    one.encoder.convs[0].lin.weight.fill_(1)
+    for feature, bias in ((-1.0, 0.2), (-1.0, 0.3), (1.0, -0.2), (1.0, -0.3)):
+        one.x = torch.tensor([[0.0], [feature], [0.0]]).double()
+        one.encoder.convs[0].bias.fill_(bias)
+        ((low, high),) = one.intervals()
+        assert float(low[0, 0]) < 0 < float(high[0, 0])
+        values = torch.stack([one.match(view)[0] for view in one.all_views()])
+        assert float(one.score("certified")[0]) <= float(values.min()) + SLACK
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_t2_and_t3_with_masked_columns(depth: int, problem: Any) -> None:
     one = problem(4, depth=depth, slope=0.25)
