@@ -265,7 +265,9 @@ def hits_at(positives: ArrayLike, negatives: ArrayLike, k: int) -> float:
         )
     missing = int(np.isnan(above).sum() + np.isnan(below).sum())
     if missing:
-        raise ValueError(f"{missing} of {len(above) + len(below)} scores are NaN, they have no rank")
+        raise ValueError(
+            f"{missing} of {len(above) + len(below)} scores are NaN, they have no rank"
+        )
     return float((above > np.partition(below, len(below) - k)[len(below) - k]).mean())
 
 
