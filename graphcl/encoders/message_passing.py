@@ -103,10 +103,21 @@ class MessagePassingEncoder(nn.Module):
 
         Features may be dense or in CSR layout; see ``graphcl.views.features.compact_features``.
 
+        Features of another dtype than the encoder's are converted to it.
+
         Raises:
-            ValueError: If an edge names a node outside 0..N-1, or edge weights are given to an
-                encoder that has no use for them.
+            ValueError: If the features are not (N, in_channels), edges are not integers or name a
+                node outside 0..N-1, or edge weights are given to an encoder that has no use for
+                them.
         """
+        if x.dim() != 2 or x.size(1) != self.in_channels:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}: give (N, {self.in_channels}), the width that the "
+                "encoder was made for"
+            )
+        x = x.to(next(self.parameters()).dtype)
+        if edge_index.is_floating_point():
+            raise ValueError(f"edge_index has dtype {edge_index.dtype}: give integers")
         if edge_index.numel():
             low, high = (int(end) for end in edge_index.aminmax())
             if low < 0 or high >= x.size(0):

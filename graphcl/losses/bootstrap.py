@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from graphcl.losses.meow import widened
 
 
 class BootstrapLoss(nn.Module):
@@ -36,6 +39,10 @@ class BootstrapLoss(nn.Module):
         shapes = {tuple(t.shape) for t in (prediction1, prediction2, target1, target2)}
         if len(shapes) != 1:
             raise ValueError(f"predictions and targets must share one shape, got {sorted(shapes)}")
-        first = F.cosine_similarity(prediction1, target2.detach(), dim=-1)
-        second = F.cosine_similarity(prediction2, target1.detach(), dim=-1)
-        return 2 - first.mean() - second.mean()
+        # In half precision the smallest norm that is divided by would be zero.
+        with torch.autocast(prediction1.device.type, enabled=False):
+            online1, online2 = widened(prediction1, prediction2)
+            constant1, constant2 = widened(target1.detach(), target2.detach())
+            first = F.cosine_similarity(online1, constant2, dim=-1)
+            second = F.cosine_similarity(online2, constant1, dim=-1)
+            return 2 - first.mean() - second.mean()

@@ -111,6 +111,11 @@ class InfoNCE(nn.Module):
                 f"{type(self.weight).__name__} weighs whole sums of two views and takes no "
                 "candidates beyond them: train without a queue, in one process"
             )
+        if keys is not None and keys.z1.shape != z1.shape:
+            raise ValueError(
+                f"keys must be the nodes of the views, {tuple(z1.shape)}, got "
+                f"{tuple(keys.z1.shape)}: other nodes go to beyond="
+            )
         if keys is not None and exclude is not None:
             raise ValueError("exclude names rows of z1 and z2, which are no candidates with keys=")
         if ids is not None:
@@ -143,16 +148,21 @@ class InfoNCE(nn.Module):
                 loss = (loss + backward - positive) / 2
             return loss.mean()
 
+    def choose_weight(self, sums: ViewSums) -> TileWeight | Weighting | None:
+        """The weights of this step, :attr:`weight`; a loss with a schedule chooses here."""
+        return self.weight
+
     def _denominators(self, sums: ViewSums, positive: Tensor) -> tuple[Tensor, Tensor]:
         """Logs of the whole denominators for anchors of view 1 and of view 2."""
-        if self.weight is None and sums.exclude is None and not self.decoupled:
+        weight = self.choose_weight(sums)
+        if weight is None and sums.exclude is None and not self.decoupled:
             # The positive lies on the diagonal: it is summed in place, like any other pair.
             inter = sums.inter(with_positive=True)
             return log_add(inter, sums.intra()) if self.intra_view else inter
-        if isinstance(self.weight, Weighting):
-            negatives = self.weight.log_negatives(sums)
+        if isinstance(weight, Weighting):
+            negatives = weight.log_negatives(sums)
         else:
-            negatives = sums.negatives(self.weight)
+            negatives = sums.negatives(weight)
         return negatives if self.decoupled else log_add(negatives, (positive, positive))
 
     def _from_keys(

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from graphcl.kernels.exclusions import Exclude
 from graphcl.kernels.implementation import Impl
-from graphcl.losses.candidates import Candidates
+from graphcl.kernels.weights import TileWeight
 from graphcl.losses.infonce import InfoNCE
 from graphcl.weights.beta_mixture import BetaMixture
 from graphcl.weights.progcl_mix import ProGCLMix
 from graphcl.weights.progcl_weight import Intra, ProGCLWeight
+from graphcl.weights.view_sums import ViewSums
 from graphcl.weights.weighting import Weighting
 
 Mode = Literal["weight", "mix", "official"]
@@ -66,7 +65,9 @@ class ProGCLLoss(InfoNCE):
         intra: Intra = "inter",
         impl: Impl = "auto",
     ) -> None:
-        super().__init__(tau, impl=impl)
+        mixture = BetaMixture(weight_init)
+        weight = ProGCLMix(mixture, sel_num) if mode == "mix" else ProGCLWeight(mixture, intra)
+        super().__init__(tau, weight=weight, impl=impl)
         if mode not in ("weight", "mix", "official"):
             raise ValueError(f"unknown mode {mode!r}; choose weight, mix or official")
         for name, value, least in (
@@ -79,57 +80,31 @@ class ProGCLLoss(InfoNCE):
                 raise ValueError(f"{name} must be at least {least}, got {value}")
         self.mode, self.epoch_start, self.refresh = mode, epoch_start, refresh
         self.iterations, self.columns = iterations, columns
-        self.mixture = BetaMixture(weight_init)
-        self.weighting: Weighting = (
-            ProGCLMix(self.mixture, sel_num) if mode == "mix" else ProGCLWeight(self.mixture, intra)
-        )
+        self.mixture = mixture
         self.register_buffer("epoch", torch.zeros((), dtype=torch.long))
         self.register_buffer("fitted", torch.full((), -1, dtype=torch.long))
         for name in ("anchors", "candidates"):
             self.register_buffer(name, torch.empty(0, 0))
 
-    def forward(
-        self,
-        z1: Tensor,
-        z2: Tensor,
-        *,
-        exclude: Exclude | None = None,
-        ids: Tensor | None = None,
-        beyond: Candidates | None = None,
-        keys: Candidates | None = None,
-    ) -> Tensor:
-        """The mean loss; arguments and errors of :meth:`InfoNCE.forward`.
-
-        Raises:
-            ValueError: also candidates beyond the nodes, which the weights do not know, from the
-                first epoch on.
-        """
-        if beyond is not None or keys is not None:
-            raise ValueError(
-                "ProGCL weighs the nodes of its two views: train without a queue, in one process"
-            )
+    def choose_weight(self, sums: ViewSums) -> TileWeight | Weighting | None:
+        """No weights before ``epoch_start``, then those of a mixture that is fitted when due."""
         epoch, fitted = int(self.epoch), int(self.fitted)
         if epoch < self.epoch_start:
-            self.weight = None
-            return super().forward(z1, z2, exclude=exclude, ids=ids)
+            return None
         again = self.training and self.mode != "official" and epoch - fitted >= self.refresh
         if fitted < 0 or again:
-            self._fit(z1, z2)
-        if isinstance(self.weighting, ProGCLWeight) and self.mode == "official":
-            self.weighting.frozen = (self.anchors, self.candidates)
-        self.weight = self.weighting
-        return super().forward(z1, z2, exclude=exclude, ids=ids)
+            self._fit(sums.z1.detach(), sums.z2.detach())
+        if isinstance(self.weight, ProGCLWeight) and self.mode == "official":
+            self.weight.frozen = (self.anchors, self.candidates)
+        return self.weight
 
     @torch.no_grad()
-    def _fit(self, z1: Tensor, z2: Tensor) -> None:
-        """Fit the mixture to similarities of the views, positives left out."""
-        nodes = z1.shape[0]
-        wide = torch.float64 if z1.dtype == torch.float64 else torch.float32
-        a, b = F.normalize(z1.detach().to(wide)), F.normalize(z2.detach().to(wide))
-        chosen = torch.randperm(nodes, device=z1.device)[: self.columns]
-        with torch.autocast(z1.device.type, enabled=False):
-            similarity = a @ b[chosen].T
-        negative = torch.arange(nodes, device=z1.device)[:, None] != chosen
+    def _fit(self, a: Tensor, b: Tensor) -> None:
+        """Fit the mixture to similarities of unit rows of the views, positives left out."""
+        nodes = len(a)
+        chosen = torch.randperm(nodes, device=a.device)[: self.columns]
+        similarity = a @ b[chosen].T
+        negative = torch.arange(nodes, device=a.device)[:, None] != chosen
         values = ((similarity[negative] + 1) / 2).clamp(0, 1)
         self.mixture.fit(values, self.iterations)
         self.fitted.copy_(self.epoch)

@@ -63,7 +63,7 @@ class COSTA(GRACE):
             raise ValueError(f"ratio must be positive and finite, got {ratio}")
         if nonzeros < 1:
             raise ValueError(f"nonzeros must be at least 1, got {nonzeros}")
-        options.setdefault("loss", InfoNCE(tau=tau, intra_view=False))
+        options["loss"] = options.get("loss") or InfoNCE(tau=tau, intra_view=False)
         super().__init__(in_channels, hidden, tau=tau, **options)
         self.views, self.ratio = views, ratio
         self.kind: SketchKind = sketch

@@ -92,7 +92,7 @@ class GCooL(GCA):
             )
         if not (stride > 0 and math.isfinite(stride)):
             raise ValueError(f"stride must be positive and finite, got {stride}")
-        options.setdefault("loss", InfoNCE(tau=tau, intra_view=False))
+        options["loss"] = options.get("loss") or InfoNCE(tau=tau, intra_view=False)
         if inner is not None:
             widths: Sequence[int] = (*[inner] * (layers - 1), hidden)
             options["encoder"] = make_encoder(

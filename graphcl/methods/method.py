@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 
 from graphcl.losses.pool import CandidatePool
 from graphcl.methods.preparation import Preparation
+from graphcl.methods.pretraining import check_finite
 
 
 class Method(nn.Module, ABC):
@@ -143,9 +144,16 @@ class GraphMethod(Method):
         return data.num_node_features
 
     def prepare(self, data: Data, *, seed: int = 0) -> Data:
-        """The graph's features and edges."""
+        """The graph's features and edges.
+
+        Raises:
+            ValueError: no nodes, no features, or some that are not finite.
+        """
         if data.x is None:
             raise ValueError("the graph has no node features x; methods on nodes need them")
+        if not data.x.shape[0]:
+            raise ValueError(f"the graph has no nodes: x has shape {tuple(data.x.shape)}")
+        check_finite(data.x)
         return Data(x=data.x, edge_index=data.edge_index)
 
     def training_loss(self, graph: Data) -> Tensor:

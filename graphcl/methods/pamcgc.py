@@ -129,7 +129,7 @@ class PamCGC(ClusteringMethod):
             raise ValueError(
                 f"{clusters} clusters were asked for, but there are {x.shape[0]} nodes"
             )
-        check_finite(x if x.layout == torch.strided else x.values()[:, None])
+        check_finite(x)
         pretrain(
             self.autoencoder,
             x,

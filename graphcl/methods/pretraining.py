@@ -88,8 +88,13 @@ def pretrain(
 
 
 def check_finite(x: Tensor) -> None:
-    """Raise ``ValueError`` naming the first row of (N, F) features that is not finite."""
-    bad = (~torch.isfinite(x)).any(1).nonzero().flatten()
+    """Raise ``ValueError`` naming the first row of (N, F) features, dense or CSR, not finite."""
+    if x.layout == torch.sparse_csr:
+        entries = (~torch.isfinite(x.values())).nonzero().flatten()
+        rows = torch.searchsorted(x.crow_indices(), entries.to(x.crow_indices()), right=True) - 1
+        bad = rows.unique()
+    else:
+        bad = (~torch.isfinite(x)).any(1).nonzero().flatten()
     if len(bad):
         raise ValueError(
             f"features of {len(bad)} of {len(x)} nodes are not finite, the first is node "

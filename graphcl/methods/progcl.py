@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphcl.losses.pool import CandidatePool
 from graphcl.losses.progcl import Mode, ProGCLLoss
 from graphcl.methods.gca import GCA
 from graphcl.weights.progcl_weight import Intra
@@ -62,6 +66,20 @@ class ProGCL(GCA):
             intra=intra,
         )
         super().__init__(in_channels, hidden, scheme=scheme, tau=tau, loss=loss, **options)
+
+    def seed_loss(self, batch: Data, pool: CandidatePool | None = None) -> Tensor:
+        """See :meth:`GCA.seed_loss`; the mixture is fitted to the first batch of an epoch.
+
+        Raises:
+            ValueError: ``mode="official"``, whose weights would be those of other nodes.
+        """
+        assert isinstance(self.loss, ProGCLLoss)
+        if self.loss.mode == "official":
+            raise ValueError(
+                "mode='official' keeps the weights of one batch for the nodes of all others: train "
+                "on the full graph, or with mode='weight'"
+            )
+        return super().seed_loss(batch, pool)
 
     def after_step(self, step: int, total: int) -> None:
         """Count the epochs of the schedule."""

@@ -206,19 +206,21 @@ def view_matrix(
 
 
 def check_view(edge_index: Tensor, view: Tensor, budget: Tensor) -> None:
-    """Raise ValueError unless a view is undirected and within the budget of the graph.
+    """Raise ValueError unless a view is undirected, of the graph's edges and within its budget.
 
     The bounds say nothing about other views.
     """
     nodes = len(budget)
-    full = simple_edges(edge_index, nodes)
-    kept = simple_edges(view, nodes)
-    degree, left = (
-        torch.bincount(edges[1, mask].long(), minlength=nodes)
-        for edges, mask in ((edge_index, full), (view, kept))
-    )
-    lost = degree - left
-    wrong = (lost > budget) | (lost < 0)
+    full, kept = (edges[:, simple_edges(edges, nodes)].long() for edges in (edge_index, view))
+    foreign = ~torch.isin(kept[0] * nodes + kept[1], full[0] * nodes + full[1])
+    if foreign.any():
+        source, target = kept[:, foreign][:, 0].tolist()
+        raise ValueError(
+            f"a view has the edge ({source}, {target}), which the graph has not: bounds are for "
+            "views that drop edges and add none"
+        )
+    lost = torch.bincount(full[1], minlength=nodes) - torch.bincount(kept[1], minlength=nodes)
+    wrong = lost > budget
     if wrong.any():
         first = int(wrong.nonzero()[0])
         raise ValueError(

@@ -7,7 +7,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from graphcl.views.coins import check_probabilities
-from graphcl.views.edges import check_edge_index
+from graphcl.views.edges import check_edge_index, undirected_mean
 
 
 def edge_budgets(
@@ -19,9 +19,10 @@ def edge_budgets(
     ``min(max(d_i - 1, 0), round(sum of p over the edges into i))``, which is ``p d_i`` for one
     rate. That is a mean, not a bound: when each edge is dropped by a coin, a node loses more with a
     probability of 0.16 to 0.42 (degrees 1 to 30 at p = 0.4). With ``delta`` it is the number that
-    coins exceed with probability at most ``delta`` a node. Rates that differ within a node are
-    replaced by their mean, which only widens the tail (Hoeffding, 1956), and the budget is then at
-    least the expected number.
+    coins exceed with probability at most ``delta`` a node: those of undirected edges, each falling
+    with the mean rate of its directions, as in :func:`~graphcl.views.drop_edges_within`. Rates that
+    differ within a node are replaced by their mean, which only widens the tail (Hoeffding, 1956),
+    and the budget is then at least the expected number.
 
     Args:
         edge_index: (2, E) edges, both directions of each; self loops do not count.
@@ -46,10 +47,12 @@ def edge_budgets(
     kept = simple_edges(edge_index, num_nodes)
     target = edge_index[1, kept].long()
     degree = torch.bincount(target, minlength=num_nodes)
-    rates = p if isinstance(p, Tensor) and p.dim() > 0 else None
+    rates = p.double() if isinstance(p, Tensor) and p.dim() > 0 else None
     if rates is not None:
+        if delta is not None:
+            rates = undirected_mean(edge_index, rates)
         expected = torch.zeros(num_nodes, dtype=torch.double, device=target.device)
-        expected.index_add_(0, target, rates.to(target.device).double()[kept])
+        expected.index_add_(0, target, rates.to(target.device)[kept])
     else:
         expected = degree.double() * float(p)
     lost = expected.round()

@@ -33,6 +33,7 @@ def activation_lines(interval: Interval, slope: Tensor) -> Lines:
         slope: of σ below zero, broadcast against the interval.
 
     Example:
+        >>> import torch
         >>> interval = Interval(torch.tensor(-1.0), torch.tensor(3.0))
         >>> lines = activation_lines(interval, torch.tensor(0.0))
         >>> [round(float(x), 2) for x in lines]

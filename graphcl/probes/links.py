@@ -250,7 +250,8 @@ def hits_at(positives: ArrayLike, negatives: ArrayLike, k: int) -> float:
     A positive that ties with that negative is no hit. All positives face the same negatives.
 
     Raises:
-        ValueError: If ``k`` is not within 1 to the number of negatives, or there is no positive.
+        ValueError: If ``k`` is not within 1 to the number of negatives, there is no positive, or
+            a score is NaN.
 
     Example:
         >>> hits_at([0.9, 0.5, 0.1], [0.7, 0.3, 0.2], 2)
@@ -261,6 +262,11 @@ def hits_at(positives: ArrayLike, negatives: ArrayLike, k: int) -> float:
         raise ValueError(
             f"Hits@{k} needs at least {k} negatives and one positive, got {len(below)} and "
             f"{len(above)}"
+        )
+    missing = int(np.isnan(above).sum() + np.isnan(below).sum())
+    if missing:
+        raise ValueError(
+            f"{missing} of {len(above) + len(below)} scores are NaN, they have no rank"
         )
     return float((above > np.partition(below, len(below) - k)[len(below) - k]).mean())
 

@@ -61,10 +61,20 @@ def edge_mask(
     check_probabilities(p, num_edges)
     ids, count = undirected_edge_ids(edge_index)
     if isinstance(p, Tensor) and p.dim() > 0:
-        total = p.new_zeros(count).index_add_(0, ids, p)
-        # The mean of probabilities may round to just above one.
-        p = (total / torch.bincount(ids, minlength=count)).clamp_max(1)
+        p = _group_mean(p, ids, count)
     return ~flip_coins(p, count, device=device, generator=generator)[ids]
+
+
+def undirected_mean(edge_index: Tensor, p: Tensor) -> Tensor:
+    """Probability (E,) with which an undirected edge falls: the mean over its stored copies."""
+    ids, count = undirected_edge_ids(edge_index)
+    return _group_mean(p.to(ids.device), ids, count)[ids]
+
+
+def _group_mean(p: Tensor, ids: Tensor, count: int) -> Tensor:
+    total = p.new_zeros(count).index_add_(0, ids, p)
+    # The mean of probabilities may round to just above one.
+    return (total / torch.bincount(ids, minlength=count)).clamp_max(1)
 
 
 def undirected_edge_ids(edge_index: Tensor) -> tuple[Tensor, int]:

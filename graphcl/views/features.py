@@ -29,8 +29,8 @@ def mask_features(
         Masked copy (N, F), in the layout of ``x``.
 
     Raises:
-        ValueError: If ``x`` is not a matrix, or a probability is NaN, outside [0, 1] or of the
-            wrong shape.
+        ValueError: If ``x`` is not a matrix, a probability is NaN, outside [0, 1] or of the
+            wrong shape, or ``at_most`` is negative.
 
     Example:
         >>> mask_features(torch.ones(2, 3), torch.tensor([0.0, 1.0, 0.0]))
@@ -39,6 +39,8 @@ def mask_features(
     """
     if x.dim() != 2:
         raise ValueError(f"x has shape {tuple(x.shape)}: give (N, F)")
+    if at_most is not None and at_most < 0:
+        raise ValueError(f"at_most={at_most} is negative: give a number of columns, or None")
     masked = flip_coins(p, x.size(1), device=x.device, generator=generator)
     if at_most is not None and int(masked.sum()) > at_most:
         chosen = masked.nonzero().flatten()

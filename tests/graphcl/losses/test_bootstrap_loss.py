@@ -83,6 +83,18 @@ def test_rows_of_zeros_are_finite() -> None:
     assert rows[0].grad.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_single_precision(dtype: torch.dtype) -> None:
+    rows = [row.to(dtype) for row in four()]
+    rows[0][2] = 0  # the smallest norm of half precision is zero
+    rows[1][0] *= 3e-4
+    loss = BootstrapLoss()(*rows)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, BootstrapLoss()(*(row.float() for row in rows)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert BootstrapLoss()(*rows) == loss
+
+
 def test_shapes_that_differ() -> None:
     z = torch.rand(3, 2)
     with pytest.raises(ValueError, match=r"share one shape, got \[\(3, 2\), \(4, 2\)\]"):

@@ -147,6 +147,10 @@ def test_ids_and_candidates_that_do_not_fit() -> None:
     batch = keys(4)
     with pytest.raises(ValueError, match="need the ids"):
         InfoNCE()(batch.z1, batch.z2, beyond=batch)
+    for count in (1, 5):
+        slow = keys(count)
+        with pytest.raises(ValueError, match=rf"keys must be .* got \({count}, 3\)"):
+            InfoNCE()(batch.z1, batch.z2, ids=batch.ids, keys=slow)
     with pytest.raises(ValueError, match="no candidates with keys="):
         InfoNCE()(batch.z1, batch.z2, ids=batch.ids, keys=batch, exclude=Exclude.diagonal(1))
     with pytest.raises(ValueError, match=r"ids must be 4 integers, got \(3,\)"):

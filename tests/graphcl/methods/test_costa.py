@@ -122,3 +122,8 @@ def test_bad_settings_are_named() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             COSTA(12, 8, **options)
+
+
+def test_without_a_loss_there_are_no_negatives_within_a_view() -> None:
+    for options in ({}, {"loss": None}):
+        assert not COSTA(12, 8, **options).loss.intra_view

@@ -195,3 +195,52 @@ def test_papers_are_named(cls: type[GraphMethod]) -> None:
 def test_a_method_must_say_its_loss_and_its_encoding() -> None:
     with pytest.raises(TypeError, match="abstract"):
         GraphMethod()
+
+
+def test_features_of_another_dtype_are_converted(build: Any, graph: Data) -> None:
+    """Half precision as it is stored, and counts: the encoder works in its own precision."""
+    x = (4 * graph.x).round()
+    wanted = build(12)
+    state = wanted.state_dict()
+    for given in (x.half(), x.long(), x.half().to_sparse_csr()):
+        method = build(12)
+        method.load_state_dict(state)
+        torch.testing.assert_close(
+            method.embed(given, graph.edge_index), wanted.embed(x, graph.edge_index)
+        )
+        loss = method(given, graph.edge_index)
+        loss.backward()
+        assert loss.dtype == torch.float32
+        assert loss.isfinite()
+
+
+def test_bad_graphs_are_told(build: Any, graph: Data) -> None:
+    method = build(12)
+    edges = graph.edge_index
+    with pytest.raises(ValueError, match=r"x has shape \(31, 7\): give \(N, 12\)"):
+        method(graph.x[:, :7], edges)
+    with pytest.raises(ValueError, match=r"edge_index has dtype torch\.float32: give integers"):
+        method(graph.x, edges.float())
+    for value in (torch.nan, -torch.inf):
+        x = graph.x.clone()
+        x[5, 3] = x[9, 0] = value
+        for given in (x, x.to_sparse_csr()):
+            with pytest.raises(ValueError, match=r"features of 2 of 31 nodes .* first is node 5"):
+                method.prepare(Data(x=given, edge_index=edges))
+    with pytest.raises(ValueError, match="no node features"):
+        method.prepare(Data(edge_index=edges))
+    with pytest.raises(ValueError, match=r"no nodes: x has shape \(0, 12\)"):
+        method.prepare(Data(x=graph.x[:0], edge_index=edges[:, :0]))
+    prepared = method.prepare(graph)
+    assert prepared.x is graph.x
+    assert prepared.edge_index is edges
+
+
+def test_repeated_edges_and_self_loops_are_taken(build: Any, graph: Data) -> None:
+    loops = torch.arange(31).repeat(2, 1)
+    for edges in (
+        torch.cat([graph.edge_index, graph.edge_index[:, :9]], 1),
+        torch.cat([graph.edge_index, loops, loops], 1),
+    ):
+        found = losses(build(12), Data(x=graph.x, edge_index=edges), 3)
+        assert all(abs(value) < 100 for value in found)

@@ -98,8 +98,11 @@ def test_progcl_weighs_the_seeds_and_refuses_candidates_beyond_them(wide: Data) 
     batch = WholeGraph(wide).sample(torch.arange(31), 0)
     found = value_and_gradients(method, lambda: method.seed_loss(batch))[0]
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=0)
-    with pytest.raises(ValueError, match="ProGCL weighs the nodes of its two views"):
+    with pytest.raises(ValueError, match="ProGCLWeight weighs whole sums of two views"):
         method.seed_loss(batch, CandidatePool(CandidateQueue(8)))
+    # The release's weights belong to the nodes that they were computed for.
+    with pytest.raises(ValueError, match="mode='official' keeps the weights of one batch"):
+        ProGCL(12, 8, mode="official").double().seed_loss(batch)
 
 
 @pytest.mark.parametrize("queue", [0, 40])

@@ -83,6 +83,14 @@ def test_views_leave_the_clean_intervals_and_bernoulli_views_the_budget(
         check_view(one.edge_index, drop_edges(one.edge_index, 0.4), one.budget)
 
 
+def test_a_rewired_view_is_told() -> None:
+    """As many edges at every node as in the graph, but other ones."""
+    square = torch.tensor([[0, 1, 1, 2, 2, 3, 3, 0], [1, 0, 2, 1, 3, 2, 0, 3]])
+    other = torch.tensor([[0, 2, 2, 1, 1, 3, 3, 0], [2, 0, 1, 2, 3, 1, 0, 3]])
+    with pytest.raises(ValueError, match=r"has the edge \(0, 2\), which the graph has not"):
+        check_view(square, other, torch.ones(4).long())
+
+
 def test_intervals_are_points_without_a_budget(problem: Any) -> None:
     one = problem(1, budget=torch.zeros(20, dtype=torch.long))
     products = clean_products(one.layers, one.x, one.bounds())

@@ -51,13 +51,24 @@ def test_quantile_of_unequal_rates_covers_their_exact_distribution() -> None:
     edges = complete(nodes)
     p = torch.rand(edges.shape[1])
     budget = edge_budgets(edges, p, nodes, delta=delta)
+    rates = torch.zeros(nodes, nodes, dtype=torch.double)
+    rates[edges[0], edges[1]] = p.double()
+    rates = (rates + rates.T) / 2  # of the coins of undirected edges
     for node in range(nodes):
         chance = torch.ones(1, dtype=torch.double)
-        for rate in p[edges[1] == node].double():
+        for rate in rates[edges[0, edges[1] == node], node]:
             kept = torch.cat([chance * (1 - rate), torch.zeros(1)])
             chance = kept + torch.cat([torch.zeros(1), chance * rate])
         tail = float(chance[int(budget[node]) + 1 :].sum())
         assert tail <= delta or int(budget[node]) == nodes - 2
+
+
+def test_quantile_counts_both_directions_of_an_edge() -> None:
+    """Only the way out of the hub has a rate, but the coin takes the edge from both ends."""
+    p = torch.tensor([0.8, 0.0]).repeat(4)
+    assert edge_budgets(STAR, p, 5).tolist() == [0] * 5
+    wanted = edge_budgets(STAR, 0.4, 5, delta=0.1)
+    assert edge_budgets(STAR, p, 5, delta=0.1).tolist() == wanted.tolist() == [3, 0, 0, 0, 0]
 
 
 def test_isolated_nodes_self_loops_and_no_edges() -> None:

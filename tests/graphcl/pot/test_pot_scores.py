@@ -1,7 +1,7 @@
 """T2 to T7, T9 and T10: what the scores bound, when they are tight, and how batches change them."""
 
 import math
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -67,6 +67,25 @@ def test_t2_one_layer_of_identity_is_exact_for_a_node_with_all_the_budget(proble
     assert bool((loose <= clean + SLACK).all())
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("slope", [-3.0, 0.0, 0.25, 3.0])
+def test_t2_on_a_triangle_leaves_no_room_for_a_line_on_the_wrong_side(
+    slope: float, sign: int, problem: Any
+) -> None:
+    """One layer and one feature, at one node: there is no slack but that of the lines."""
+    one = problem(0, nodes=3, depth=1, slope=slope, features=1, budget=torch.ones(3).long())
+    one.edge_index = torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]])
+    one.other = sign * torch.tensor([[1.0, 0, 0], [1, 0, 0], [-1, 0, 0]]).double()
+    one.encoder.convs[0].lin.weight.fill_(1)
+    for feature, bias in ((-1.0, 0.2), (-1.0, 0.3), (1.0, -0.2), (1.0, -0.3)):
+        one.x = torch.tensor([[0.0], [feature], [0.0]]).double()
+        one.encoder.convs[0].bias.fill_(bias)
+        ((low, high),) = one.intervals()
+        assert float(low[0, 0]) < 0 < float(high[0, 0])
+        values = torch.stack([one.match(view)[0] for view in one.all_views()])
+        assert float(one.score("certified")[0]) <= float(values.min()) + SLACK
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_t2_and_t3_with_masked_columns(depth: int, problem: Any) -> None:
     one = problem(4, depth=depth, slope=0.25)
@@ -79,6 +98,33 @@ def test_t2_and_t3_with_masked_columns(depth: int, problem: Any) -> None:
         assert bool((certified <= c + SLACK).all())
         pairwise = one.score("pairwise", view, columns=2, x=x)
         assert bool((pairwise <= c + SLACK).all())
+
+
+@pytest.mark.parametrize("columns", [0, 2])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_t2_and_t3_for_all_views_and_all_masks_with_a_slope_per_channel(
+    depth: int, columns: int, problem: Any
+) -> None:
+    """Slopes of either sign and beyond one within one layer; everything that the budgets allow."""
+    one = problem(depth, nodes=6, density=0.6, depth=depth, slope=0.0, features=4)
+    for act, width in zip(one.encoder.activations, one.encoder.channels, strict=True):
+        act.weight = torch.nn.Parameter(torch.linspace(-0.8, 1.6, width).double(), False)
+    certified = one.score("certified", columns=columns)
+    smallest = torch.full((6,), torch.inf, dtype=torch.double)
+    masks = [gone for size in range(columns + 1) for gone in combinations(range(4), size)]
+    views = list(one.all_views())
+    assert len(views) > 3
+    for number, view in enumerate(views):
+        for gone in masks:
+            x = one.x.clone()
+            x[:, list(gone)] = 0
+            c = (one.embed_view(view, x) * one.weights).sum(1)
+            smallest = torch.minimum(smallest, c)
+            if gone == masks[number % len(masks)]:
+                pairwise = one.score("pairwise", view, columns=columns, x=x)
+                assert bool((pairwise <= c + SLACK).all())
+    assert bool((certified <= smallest + SLACK).all())
+    assert float((smallest - certified).min()) < 6  # it is no trivial bound
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.25, -0.5, 1.7])

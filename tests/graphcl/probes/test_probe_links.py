@@ -193,6 +193,9 @@ def test_hits_by_hand():
             hits_at(positives, negatives, k)
     with pytest.raises(ValueError, match="and 0"):
         hits_at([], negatives, 1)
+    for above, below in (([0.9, float("nan")], negatives), (positives, [float("nan"), 0.3])):
+        with pytest.raises(ValueError, match=r"1 of \d scores are NaN"):
+            hits_at(above, below, 1)
 
 
 def test_hits_equal_ogb():

@@ -81,3 +81,5 @@ def test_bad_input() -> None:
         mask_features(x, torch.tensor([0.1, 0.2]))
     with pytest.raises(ValueError, match="give \\(N, F\\)"):
         mask_features(torch.ones(3), 0.5)
+    with pytest.raises(ValueError, match="at_most=-1 is negative"):
+        mask_features(x, 0.5, at_most=-1)
