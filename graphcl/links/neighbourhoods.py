@@ -122,17 +122,19 @@ class Neighbourhoods:
         at = torch.arange(len(position), device=nodes.device) + first[position]
         return position, self.keys[at] % max(self.num_nodes, 1)
 
-    def blocks(self, pairs: Tensor, budget: int) -> Iterator[slice]:
-        """Consecutive blocks of pairs whose shorter lists hold about ``budget`` nodes together."""
-        u, v = self._checked(pairs, "pairs")
-        work = torch.minimum(self.degree[u], self.degree[v]).cumsum(0)
-        start = 0
-        while start < len(u):
-            done = int(work[start - 1]) if start else 0
-            stop = int(torch.searchsorted(work, done + budget, right=True))
-            stop = max(stop, start + 1)
-            yield slice(start, stop)
-            start = stop
+
+def blocks(work: Tensor, budget: int) -> Iterator[slice]:
+    """Consecutive blocks of rows with so much ``work`` (B,) that add up to ``budget`` at most.
+
+    A row of more work than that is a block by itself.
+    """
+    done = work.cumsum(0)
+    start = 0
+    while start < len(work):
+        before = int(done[start - 1]) if start else 0
+        stop = max(int(torch.searchsorted(done, before + budget, right=True)), start + 1)
+        yield slice(start, stop)
+        start = stop
 
 
 def pool(
@@ -192,8 +194,10 @@ def common_neighbour_sum(
         raise ValueError(
             f"values must be ({graph.num_nodes}, F), one row per node, got {tuple(values.shape)}"
         )
+    u, v = graph._checked(pairs, "pairs")
+    shorter = torch.minimum(graph.degree[u], graph.degree[v])
     parts = [
         pool(*graph.common(pairs[:, at]), values, at.stop - at.start)
-        for at in graph.blocks(pairs, budget)
+        for at in blocks(shorter, budget)
     ]
     return torch.cat(parts) if parts else values.new_zeros(0, values.shape[1])
