@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from graphcl.links.ncn import NCN, check_embeddings
+from graphcl.links.ncn import NCN, check_input
 from graphcl.links.neighbourhoods import Neighbourhoods, blocks, common_neighbour_sum, pool
 
 # Blocks of a batch whose weights are kept for the gradient; those of further ones are made anew.
@@ -75,7 +75,7 @@ class NCNC(NCN):
 
     def forward(self, h: Tensor, graph: Neighbourhoods, pairs: Tensor) -> Tensor:
         """See :meth:`GAE.forward`."""
-        check_embeddings(h, graph, self.in_channels)
+        check_input(h, graph, pairs, self.in_channels)
         values, seen = self.transformed(h), self.seen(graph)
         pooled = common_neighbour_sum(seen, pairs, values)
         for part in self._completion(h, graph, seen, pairs, values):

@@ -143,9 +143,27 @@ class GraphMethod(Method):
         return data.num_node_features
 
     def prepare(self, data: Data, *, seed: int = 0) -> Data:
-        """The graph's features and edges."""
+        """The graph's features and edges.
+
+        Raises:
+            ValueError: either is missing, or features that the parameters cannot be applied to.
+        """
         if data.x is None:
             raise ValueError("the graph has no node features x; methods on nodes need them")
+        if data.edge_index is None:
+            raise ValueError(
+                "the graph has no edge_index; without edges it is torch.empty(2, 0).long()"
+            )
+        wanted = next((p.dtype for p in self.parameters() if p.is_floating_point()), data.x.dtype)
+        if data.x.dtype != wanted:
+            raise ValueError(
+                f"features x are {data.x.dtype}, the parameters of {type(self).__name__} {wanted}: "
+                f"convert with data.x.to({wanted})"
+            )
+        values = data.x if data.x.layout == torch.strided else data.x.values()
+        bad = int((~values.isfinite()).sum())
+        if bad:
+            raise ValueError(f"features x have {bad} values that are NaN or infinite: replace them")
         return Data(x=data.x, edge_index=data.edge_index)
 
     def training_loss(self, graph: Data) -> Tensor:

@@ -242,3 +242,19 @@ def test_bad_input_is_named() -> None:
         NCNC(D, alpha=-1.0)
     with pytest.raises(ValueError, match="max_candidates"):
         NCNC(D, max_candidates=0)
+    for kind in (GAE, NCN, NCNC):  # an id of -1 would be the last node
+        with pytest.raises(ValueError, match="node ids -1 to 0, but there are 15 nodes"):
+            kind(D).double()(h, graph, torch.tensor([[0], [-1]]))
+
+
+@pytest.mark.parametrize("kind", [NCN, NCNC])
+def test_half_precision_comes_near(kind: type[NCN]) -> None:
+    torch.manual_seed(0)
+    h, graph, pairs = setting()
+    h, model = h.float(), kind(D, 6).eval()
+    exact = model(h, graph, pairs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model(h, graph, pairs)
+    torch.testing.assert_close(mixed.float(), exact, rtol=0.05, atol=0.05)
+    half = model.bfloat16()(h.bfloat16(), graph, pairs)
+    torch.testing.assert_close(half.float(), exact, rtol=0.1, atol=0.1)

@@ -340,6 +340,25 @@ def test_tensorboard_log(small: Any, karate: Data, tmp_path: Path) -> None:
         fit(method, karate, settings.training, tensorboard=True, **QUIET)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"edge_index": None}, "no edge_index"),
+        ({"x": torch.eye(34).double()}, "features x are torch.float64, the parameters of GRACE"),
+        ({"x": torch.eye(34).half()}, "features x are torch.float16"),
+        ({"x": torch.eye(34).long()}, "features x are torch.int64"),
+        ({"x": torch.eye(34).log()}, "features x have 1122 values that are NaN or infinite"),
+    ],
+)
+def test_a_graph_that_cannot_be_trained_on(
+    change: dict[str, Any], message: str, small: Any, karate: Data
+) -> None:
+    settings, method = small("grace")
+    graph = Data(**{"x": karate.x, "edge_index": karate.edge_index, **change})
+    with pytest.raises(ValueError, match=message):
+        fit(method, graph, settings.training, **QUIET)
+
+
 def test_a_graph_without_features(small: Any) -> None:
     settings, method = small("grace")
     with pytest.raises(ValueError, match="no node features"):
