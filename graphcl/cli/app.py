@@ -124,6 +124,7 @@ def _flat(settings: Settings) -> dict[str, object]:
 
 @app.command()
 def train(
+    context: typer.Context,
     dataset: Annotated[str, typer.Option(help="Name, see: graphcl datasets.")],
     method: Annotated[str, typer.Option(help="Name, see: graphcl methods.")],
     out: Annotated[Path, typer.Option(help="Run directory; the same command continues it.")],
@@ -202,6 +203,7 @@ def train(
     from graphcl.train.processes import is_first
     from graphcl.train.recipes import parse_overrides
 
+    _refuse_unused(context, loader)
     overrides = parse_overrides(settings or [])
     if epochs is not None:
         overrides["epochs"] = epochs
@@ -238,6 +240,22 @@ def train(
     if is_first():
         show_metrics(console, metrics)
         console.print(f"written to {out}")
+
+
+def _refuse_unused(context: typer.Context, loader: str) -> None:
+    """Refuse options of batches that the loader does not read: a forgotten --loader, mostly."""
+    readers = {
+        "batch_size": ("neighbor", "cluster"),
+        "fan_out": ("neighbor",),
+        "partition": ("cluster",),
+    }
+    for name, loaders in readers.items() if loader in ("full", "neighbor", "cluster") else ():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE" and loader not in loaders:
+            raise ValueError(
+                f"--{name.replace('_', '-')} has no effect with --loader {loader}; it is for "
+                f"--loader {' or '.join(loaders)}"
+            )
 
 
 @app.command()

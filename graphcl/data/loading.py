@@ -96,11 +96,23 @@ def _read(info: DatasetInfo, root: str | Path | None) -> Data | HeteroData:
         return BUILTIN_GRAPHS[info.name]()
     if info.name in PYG_SOURCES:
         return read_pyg_dataset(info.name, data_root(root))
-    if info.family == "ogb" and (
-        info.name not in PLAIN_FILES or find_ogb(info.name, data_root(root)) is not None
-    ):
-        return read_ogb(info, data_root(root))
+    if info.family == "ogb":
+        return _read_ogb(info, data_root(root))
     return _read_plain(info, data_root(root))
+
+
+def _read_ogb(info: DatasetInfo, root: Path) -> Data | HeteroData:
+    """OGB's own files where they are, else a plain file with the same split, else a download."""
+    plain = PLAIN_FILES.get(info.name)
+    if plain is None or find_ogb(info.name, root) is not None:
+        return read_ogb(info, root)
+    if find_raw_files(info.name, plain, root) is not None:
+        return _read_plain(info, root)
+    try:
+        return read_ogb(info, root)
+    except (FileNotFoundError, ModuleNotFoundError) as error:
+        own = f"{error}; or put {', '.join(plain.names)} into {root / plain.folder}"
+        raise FileNotFoundError(own) from error
 
 
 def _read_plain(info: DatasetInfo, root: Path) -> Data | HeteroData:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from graphcl.links.ncn import NCN, check_embeddings
-from graphcl.links.neighbourhoods import Neighbourhoods, common_neighbour_sum, pool
+from graphcl.links.ncn import NCN, check_input
+from graphcl.links.neighbourhoods import Neighbourhoods, blocks, common_neighbour_sum, pool
+
+# Blocks of a batch whose weights are kept for the gradient; those of further ones are made anew.
+_KEPT = 32
 
 
 class NCNC(NCN):
@@ -21,9 +27,12 @@ class NCNC(NCN):
     .. math:: P = \alpha\frac{p_t p_0}{p_t p_0 + 1 - p_0},
               \quad p_0 = \mathrm{sigmoid}(scale\,(logit - offset)).
 
-    An edge is scored once however many pairs ask for it. The release hands the inner call its
-    already transformed embeddings and drops edges in it anew; here it is NCN itself, on all edges.
-    An end of the pair is never counted as its own neighbour.
+    The release hands the inner call its already transformed embeddings and drops edges in it anew;
+    here it is NCN itself, on all edges. An end of the pair is never counted as its own neighbour.
+
+    A hub brings all its neighbours to each of its pairs. They are walked in blocks, so that memory
+    does not grow with degrees times pairs; within a block an edge is scored once however many pairs
+    ask for it, and pairs with the same end share blocks.
 
     Args:
         in_channels: width D of the node embeddings.
@@ -34,6 +43,7 @@ class NCNC(NCN):
         scale: of the logits.
         offset: of the logits.
         max_logits: edges scored at a time in the completion, which bounds the memory.
+        max_candidates: neighbours of pairs' ends that are looked at together, which bounds it too.
         options: of :class:`NCN`.
     """
 
@@ -50,46 +60,90 @@ class NCNC(NCN):
         scale: float = 5.0,
         offset: float = 3.0,
         max_logits: int = 1 << 16,
+        max_candidates: int = 1 << 21,
         **options: Any,
     ) -> None:
         super().__init__(in_channels, hidden, dropout, **options)
         for name, value in (("alpha", alpha), ("prior", prior), ("scale", scale)):
             if not value >= 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
-        if max_logits < 1:
-            raise ValueError(f"max_logits must be at least 1, got {max_logits}")
+        for name, count in (("max_logits", max_logits), ("max_candidates", max_candidates)):
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
         self.alpha, self.prior, self.scale, self.offset = alpha, prior, scale, offset
-        self.max_logits = max_logits
+        self.max_logits, self.max_candidates = max_logits, max_candidates
 
     def forward(self, h: Tensor, graph: Neighbourhoods, pairs: Tensor) -> Tensor:
         """See :meth:`GAE.forward`."""
-        check_embeddings(h, graph, self.in_channels)
+        check_input(h, graph, pairs, self.in_channels)
         values, seen = self.transformed(h), self.seen(graph)
         pooled = common_neighbour_sum(seen, pairs, values)
-        for ends in (pairs, pairs.flip(0)):  # neighbours of one end, edges to the other
-            pair, node = seen.only_first(ends)
-            likely = self.probabilities(h, graph, torch.stack([ends[1][pair], node]))
-            pooled = pooled + pool(pair, node, values, pairs.shape[1], likely)
+        for part in self._completion(h, graph, seen, pairs, values):
+            pooled = pooled + part
         return self.score(h, pairs, pooled)
 
-    @torch.no_grad()
+    def _completion(
+        self, h: Tensor, graph: Neighbourhoods, seen: Neighbourhoods, pairs: Tensor, values: Tensor
+    ) -> tuple[Tensor, ...]:
+        """What neighbours of the first ends alone and of the second alone add, (B, D) each."""
+        if not pairs.numel():
+            return ()
+        plain = self._plain(h)
+        ends = torch.cat([pairs, pairs.flip(0)], dim=1)  # neighbours of one end, edges to the other
+        order = ends[1].argsort(stable=True)
+        ends = ends[:, order]
+
+        def completed(at: slice, values: Tensor) -> Tensor:
+            pair, node = seen.only_first(ends[:, at])
+            likely = self._probabilities(h, plain, graph, torch.stack([ends[1, at][pair], node]))
+            return pool(pair, node, values, at.stop - at.start, likely)
+
+        parts: list[Tensor] = []
+        for at in blocks(seen.degree[ends[0]], self.max_candidates):
+            if len(parts) < _KEPT:
+                parts.append(completed(at, values))
+            else:
+                parts.append(
+                    checkpoint(completed, at, values, use_reentrant=False, preserve_rng_state=False)
+                )
+        return torch.cat(parts)[order.argsort()].chunk(2)
+
     def probabilities(self, h: Tensor, graph: Neighbourhoods, pairs: Tensor) -> Tensor:
-        """Calibrated probability (B,) of each pair (2, B) to be an edge."""
-        low, high = pairs.aminmax(dim=0) if pairs.numel() else (pairs[0], pairs[1])
+        """Calibrated probability (B,) of each pair (2, B) to be an edge, without a gradient."""
+        return self._probabilities(h, self._plain(h), graph, pairs)
+
+    def _plain(self, h: Tensor) -> Tensor:
+        """What common neighbours contribute, (N, D), where probabilities are asked for."""
+        with self._judging():
+            return self.transformed(h)
+
+    def _probabilities(
+        self, h: Tensor, plain: Tensor, graph: Neighbourhoods, pairs: Tensor
+    ) -> Tensor:
+        if not pairs.numel():
+            return h.new_zeros(0)
+        low, high = pairs.long().aminmax(dim=0)
         keys, of = (low * graph.num_nodes + high).unique(return_inverse=True)
         edges = torch.stack([keys // graph.num_nodes, keys % graph.num_nodes])
+        with self._judging():
+            logits = [
+                self.score(h, part, common_neighbour_sum(graph, part, plain))
+                for part in edges.split(self.max_logits, dim=1)
+            ]
+        return self.calibrate(torch.cat(logits))[of]
+
+    @contextlib.contextmanager
+    def _judging(self) -> Iterator[None]:
+        """A probability is no draw of dropout, and a constant for the gradient."""
         training = self.training
-        self.eval()  # a probability, not a draw of dropout
+        self.eval()
         try:
-            logits = [super(NCNC, self).forward(h, graph, part) for part in self._parts(edges)]
+            with torch.no_grad():
+                yield
         finally:
             self.train(training)
-        return self.calibrate(torch.cat(logits))[of] if logits else h.new_zeros(0)
 
     def calibrate(self, logit: Tensor) -> Tensor:
         """Probability of an edge from NCN's logit."""
         plain = torch.sigmoid(self.scale * (logit - self.offset))
         return self.alpha * self.prior * plain / (self.prior * plain + 1 - plain)
-
-    def _parts(self, edges: Tensor) -> list[Tensor]:
-        return list(edges.split(self.max_logits, dim=1)) if edges.numel() else []

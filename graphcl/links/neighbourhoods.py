@@ -34,7 +34,7 @@ class Neighbourhoods:
 
     def __init__(self, edge_index: Tensor, num_nodes: int) -> None:
         self.num_nodes = num_nodes
-        u, v = self._checked(edge_index, "edge_index")
+        u, v = self.checked(edge_index, "edge_index")
         keep = u != v
         u, v = u[keep], v[keep]
         self._index(torch.cat([u * num_nodes + v, v * num_nodes + u]).unique())
@@ -44,7 +44,8 @@ class Neighbourhoods:
         self.degree = torch.bincount(keys // max(self.num_nodes, 1), minlength=self.num_nodes)
         self._start = self.degree.cumsum(0) - self.degree
 
-    def _checked(self, pairs: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    def checked(self, pairs: Tensor, name: str = "pairs") -> tuple[Tensor, Tensor]:
+        """Both ends (B,) int64 of pairs (2, B) of this graph's nodes, or ``ValueError``."""
         if pairs.dim() != 2 or pairs.shape[0] != 2 or pairs.is_floating_point():
             raise ValueError(
                 f"{name} must be (2, number) node ids, got {tuple(pairs.shape)} of {pairs.dtype}"
@@ -65,7 +66,7 @@ class Neighbourhoods:
 
     def has(self, pairs: Tensor) -> Tensor:
         """Whether each pair (2, B) is an edge, (B,) bool."""
-        u, v = self._checked(pairs, "pairs")
+        u, v = self.checked(pairs)
         return self._contains(u, v)
 
     def _contains(self, u: Tensor, v: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ class Neighbourhoods:
 
     def without(self, pairs: Tensor) -> Neighbourhoods:
         """The graph less these edges (2, B), in both directions; other pairs are ignored."""
-        u, v = self._checked(pairs, "pairs")
+        u, v = self.checked(pairs)
         gone = torch.cat([u * self.num_nodes + v, v * self.num_nodes + u])
         rest = object.__new__(Neighbourhoods)
         rest.num_nodes = self.num_nodes
@@ -101,7 +102,7 @@ class Neighbourhoods:
 
         The shorter list of each pair is walked and looked up in the longer one.
         """
-        u, v = self._checked(pairs, "pairs")
+        u, v = self.checked(pairs)
         swap = self.degree[u] > self.degree[v]
         pair, node = self._expand(torch.where(swap, v, u))
         kept = self._contains(torch.where(swap, u, v)[pair], node)
@@ -109,7 +110,7 @@ class Neighbourhoods:
 
     def only_first(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """Neighbours of the first node that are neither neighbours of the second nor it itself."""
-        u, v = self._checked(pairs, "pairs")
+        u, v = self.checked(pairs)
         pair, node = self._expand(u)
         kept = ~self._contains(v[pair], node) & (node != v[pair])
         return pair[kept], node[kept]
@@ -122,17 +123,19 @@ class Neighbourhoods:
         at = torch.arange(len(position), device=nodes.device) + first[position]
         return position, self.keys[at] % max(self.num_nodes, 1)
 
-    def blocks(self, pairs: Tensor, budget: int) -> Iterator[slice]:
-        """Consecutive blocks of pairs whose shorter lists hold about ``budget`` nodes together."""
-        u, v = self._checked(pairs, "pairs")
-        work = torch.minimum(self.degree[u], self.degree[v]).cumsum(0)
-        start = 0
-        while start < len(u):
-            done = int(work[start - 1]) if start else 0
-            stop = int(torch.searchsorted(work, done + budget, right=True))
-            stop = max(stop, start + 1)
-            yield slice(start, stop)
-            start = stop
+
+def blocks(work: Tensor, budget: int) -> Iterator[slice]:
+    """Consecutive blocks of rows with so much ``work`` (B,) that add up to ``budget`` at most.
+
+    A row of more work than that is a block by itself.
+    """
+    done = work.cumsum(0)
+    start = 0
+    while start < len(work):
+        before = int(done[start - 1]) if start else 0
+        stop = max(int(torch.searchsorted(done, before + budget, right=True)), start + 1)
+        yield slice(start, stop)
+        start = stop
 
 
 def pool(
@@ -143,7 +146,7 @@ def pool(
     Args:
         pair: (M,) ascending positions below ``num_pairs``.
         node: (M,) rows of ``values``.
-        values: (N, F) float32 or float64; may require a gradient.
+        values: (N, F); may require a gradient. Half precision is summed in float32.
         num_pairs: B.
         weight: (M,) weights, constants for the gradient; one by default.
 
@@ -153,17 +156,18 @@ def pool(
     ptr = torch.zeros(num_pairs + 1, dtype=torch.long, device=pair.device)
     torch.cumsum(torch.bincount(pair, minlength=num_pairs), 0, out=ptr[1:])
     weight = torch.ones_like(node, dtype=values.dtype) if weight is None else weight.detach()
-    with warnings.catch_warnings():
+    wide = torch.promote_types(values.dtype, torch.float32)
+    with warnings.catch_warnings(), torch.autocast(values.device.type, enabled=False):
         warnings.filterwarnings("ignore", "Sparse", UserWarning)
         matrix = torch.sparse_csr_tensor(
             ptr,
             node,
-            weight.to(values.dtype),
+            weight.to(wide),
             (num_pairs, values.shape[0]),
             check_invariants=False,
         )
-        summed: Tensor = matrix @ values
-    return summed
+        summed: Tensor = matrix @ values.to(wide)
+    return summed.to(values.dtype)
 
 
 def common_neighbour_sum(
@@ -192,8 +196,10 @@ def common_neighbour_sum(
         raise ValueError(
             f"values must be ({graph.num_nodes}, F), one row per node, got {tuple(values.shape)}"
         )
+    u, v = graph.checked(pairs)
+    shorter = torch.minimum(graph.degree[u], graph.degree[v])
     parts = [
         pool(*graph.common(pairs[:, at]), values, at.stop - at.start)
-        for at in graph.blocks(pairs, budget)
+        for at in blocks(shorter, budget)
     ]
     return torch.cat(parts) if parts else values.new_zeros(0, values.shape[1])

@@ -87,7 +87,8 @@ def fit_links(
         progress: show a progress bar.
 
     Raises:
-        ValueError: epochs or batch_size below 1, or features that do not fit the split.
+        ValueError: epochs or batch_size below 1, features that do not fit the split, no training
+            edges, or a K above the number of negatives, of which every positive would be a hit.
         FloatingPointError: the loss is not finite.
     """
     if epochs < 1 or batch_size < 1:
@@ -95,6 +96,11 @@ def fit_links(
     metric = split.metric or f"hits@{k}"
     if x.shape[0] != split.num_nodes:
         raise ValueError(f"x has {x.shape[0]} rows, the split {split.num_nodes} nodes")
+    if not split.train.shape[1]:
+        raise ValueError("the split has no training edges")
+    fewest = min(split.validation_negatives.shape[1], split.test_negatives.shape[1])
+    if not split.metric and k > fewest:
+        raise ValueError(f"hits@{k} needs {k} negatives, the split has {fewest}: choose a lower k")
     graph = Neighbourhoods(split.train_edge_index, split.num_nodes)
     models = nn.ModuleList([encoder, predictor])
     optimizer = torch.optim.Adam(

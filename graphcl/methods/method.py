@@ -147,10 +147,14 @@ class GraphMethod(Method):
         """The graph's features and edges.
 
         Raises:
-            ValueError: no nodes, no features, or some that are not finite.
+            ValueError: no nodes, no features, no edge_index, or features that are not finite.
         """
         if data.x is None:
             raise ValueError("the graph has no node features x; methods on nodes need them")
+        if data.edge_index is None:
+            raise ValueError(
+                "the graph has no edge_index; without edges it is torch.empty(2, 0).long()"
+            )
         if not data.x.shape[0]:
             raise ValueError(f"the graph has no nodes: x has shape {tuple(data.x.shape)}")
         check_finite(data.x)

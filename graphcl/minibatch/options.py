@@ -67,6 +67,10 @@ class Batching:
                 f"a queue of {self.queue} has no effect on the full graph, where every node is a "
                 "candidate already: set queue to 0 or choose another loader"
             )
+        if self.momentum != Batching.momentum and not self.queue:
+            raise ValueError(
+                f"momentum={self.momentum} is of the keys of a queue, and there is none: set queue"
+            )
         if self.loader != "neighbor" and self.hard_every:
             raise ValueError("hard_every orders the seeds of loader 'neighbor' only")
 

@@ -38,7 +38,7 @@ from graphcl.train.clustering import (
 )
 from graphcl.train.environment import environment
 from graphcl.train.files import read_json, replacing, write_csv, write_json, write_npz
-from graphcl.train.fitting import fit
+from graphcl.train.fitting import check_precision, fit
 from graphcl.train.probing import (
     CLASSIFIERS,
     classify,
@@ -125,6 +125,7 @@ def run_experiment(
     if clusters and info.classes:
         overrides = {"clusters": info.classes, **(overrides or {})}
     settings = settings_for(method, dataset, overrides, pot=pot)
+    check_precision(precision)
     if protocol is None:
         protocol = PROTOCOL if clusters else info.protocols[0] if info.protocols else None
     if not seeds or len(set(seeds)) != len(seeds):

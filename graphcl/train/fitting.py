@@ -38,6 +38,8 @@ from graphcl.train.preparation import FilePreparation
 from graphcl.train.processes import is_first, strategy, telling_of_lost_processes
 from graphcl.train.recipes import TrainingOptions
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -74,6 +76,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
 
+def check_precision(precision: str) -> None:
+    """Raise ``ValueError`` for a precision that methods do not train in."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+
+
 def fit(
     method: Method,
     data: Data | HeteroData,
@@ -106,7 +114,7 @@ def fit(
         seed: of the views, and of what is drawn when the graph is prepared.
         folder: where checkpoints and curves go; nothing is written without it.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        precision: of Lightning, such as ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        precision: of Lightning: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         progress: show a progress bar.
         tensorboard: also log to ``folder/tensorboard``; needs the package tensorboard.
         checkpoint_seconds: least time between two checkpoints.
@@ -119,11 +127,12 @@ def fit(
         timeout_seconds: how long a process waits for the others before it gives up.
 
     Raises:
-        ValueError: the graph has no features, the device is not known, or the method does not
-            train in batches.
+        ValueError: the graph has no features, the device or the precision is not known, or the
+            method does not train in batches.
         FloatingPointError: the loss is not finite.
         ProcessLost: another process has ended; the message says how to continue.
     """
+    check_precision(precision)
     batching = batching or Batching()
     accelerator, places = _device(device, devices)
     target = torch.device(f"cuda:{places[0]}" if isinstance(places, list) else "cpu")

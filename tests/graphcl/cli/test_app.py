@@ -145,6 +145,18 @@ def test_plot(command: Any, finished: Path) -> None:
 
 def mistakes(out: Path) -> dict[str, tuple[tuple, str]]:
     return {
+        "loader forgotten": (
+            train("--batch-size", 256, out=out),
+            "--batch-size has no effect with --loader full; it is for --loader neighbor or cluster",
+        ),
+        "other loader": (
+            train("--loader", "cluster", "--fan-out", "5,5", out=out),
+            "--fan-out has no effect with --loader cluster",
+        ),
+        "unknown loader": (
+            train("--loader", "metis", "--batch-size", 9, out=out),
+            "unknown loader 'metis'",
+        ),
         "dataset": (train(out=out, dataset="karat"), "Did you mean 'karate'?"),
         "markup": (train(out=out, dataset="[/]"), "unknown dataset '[/]'"),
         "method": (train(out=out, method="graec"), "unknown method 'graec'; choose from"),

@@ -222,15 +222,18 @@ def test_the_memory_is_told_before_loading(
     assert "ogbn-arxiv: reading it takes about 0.0 GB" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["ogbl-ppa", "ogbl-ddi"])
 def test_offline_the_error_says_what_to_do(
-    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*arguments: Any, **options: Any) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with pytest.raises(FileNotFoundError, match=r"(?s)'ogbl-ppa' is not .*no network.*ogbl_ppa"):
-        load_dataset("ogbl-ppa", root)
+    wanted = f"(?s)'{name}' is not .*no network.*{name.replace('-', '_')}"
+    with pytest.raises(FileNotFoundError, match=wanted) as caught:
+        load_dataset(name, root)
+    assert ("or put ogbl_ddi.npz into" in str(caught.value)) == (name == "ogbl-ddi")
 
 
 def test_training_uses_the_official_links_and_split(

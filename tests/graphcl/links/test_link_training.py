@@ -231,3 +231,14 @@ def test_sparse_features_are_propagated_like_dense_ones() -> None:
     assert 0 < dropped.sum() < 30
     kept = 2 * encoder.linear.weight.T[~dropped]
     torch.testing.assert_close(mapped[:30][~dropped], kept)
+
+
+def test_a_k_above_the_number_of_negatives_is_refused() -> None:
+    x, split = blocks()
+    count = split.validation_negatives.shape[1]
+    message = f"hits@{count + 1} needs {count + 1} negatives, the split has {count}"
+    with pytest.raises(ValueError, match=message):
+        fit_links(PropagationEncoder(5, 4), GAE(4, 4), x, split, k=count + 1, progress=False)
+    bare = replace(split, train=split.train[:, :0])
+    with pytest.raises(ValueError, match="no training edges"):
+        fit_links(PropagationEncoder(5, 4), GAE(4, 4), x, bare, k=1, progress=False)

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from graphcl.links import (
     GAE,
@@ -13,6 +15,7 @@ from graphcl.links import (
     Neighbourhoods,
     adamic_adar,
     common_neighbours,
+    ncnc,
 )
 
 N, D = 15, 4
@@ -142,6 +145,55 @@ def test_t7_completion_uses_ncn_itself(max_logits: int) -> None:
     torch.testing.assert_close(model(h, graph, pairs), wanted)
 
 
+@pytest.mark.parametrize("max_candidates", [1, 9, 40])
+def test_completion_in_blocks_has_the_same_values_and_gradients(
+    max_candidates: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ncnc, "_KEPT", 2)  # further blocks are made anew in the backward pass
+    torch.manual_seed(0)
+    _, graph, pairs = setting()
+    pairs = torch.cat([pairs, pairs.flip(0)[:, :5], graph.edge_index[:, :5]], dim=1)
+    whole = NCNC(D, 6, 0.3, offset=0.0).double()
+    cut = NCNC(D, 6, 0.3, offset=0.0, max_candidates=max_candidates).double()
+    cut.load_state_dict(whole.state_dict())
+    found = []
+    for model in (whole, cut):
+        h = setting()[0].requires_grad_(True)
+        torch.manual_seed(1)  # of the dropout
+        out = model(h, graph, pairs)
+        out.square().sum().backward()
+        assert h.grad is not None
+        assert model.training
+        found.append([out, h.grad, *(p.grad for p in model.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_hub_does_not_blow_up_the_completion() -> None:
+    """A star: each pair of the hub and a leaf asks for the edges of that leaf to all others."""
+
+    class Largest(TorchDispatchMode):
+        numbers = 0
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            out = func(*args, **(kwargs or {}))
+            for tensor in tree_leaves(out):
+                if isinstance(tensor, Tensor) and tensor.layout == torch.strided:
+                    self.numbers = max(self.numbers, tensor.numel())
+            return out
+
+    leaves, at_once = 3000, 8192
+    star = torch.stack([torch.zeros(leaves, dtype=torch.long), torch.arange(1, leaves + 1)])
+    graph = Neighbourhoods(star, leaves + 1)
+    model = NCNC(2, 2, max_logits=4096, max_candidates=at_once)
+    h = torch.randn(leaves + 1, 2, requires_grad=True)
+    with Largest() as watch:
+        model(h, graph, star[:, :40]).sum().backward()
+    assert watch.numbers <= 4 * at_once < 40 * leaves
+
+
 def test_t6_calibration() -> None:
     logit = torch.linspace(-3, 3, 50, dtype=torch.float64)
     low, exact = NCNC(D, alpha=0.8, prior=0.2), NCNC(D, alpha=0.8, prior=1.0)
@@ -188,3 +240,21 @@ def test_bad_input_is_named() -> None:
         GAE(0)
     with pytest.raises(ValueError, match="alpha"):
         NCNC(D, alpha=-1.0)
+    with pytest.raises(ValueError, match="max_candidates"):
+        NCNC(D, max_candidates=0)
+    for kind in (GAE, NCN, NCNC):  # an id of -1 would be the last node
+        with pytest.raises(ValueError, match="node ids -1 to 0, but there are 15 nodes"):
+            kind(D).double()(h, graph, torch.tensor([[0], [-1]]))
+
+
+@pytest.mark.parametrize("kind", [NCN, NCNC])
+def test_half_precision_comes_near(kind: type[NCN]) -> None:
+    torch.manual_seed(0)
+    h, graph, pairs = setting()
+    h, model = h.float(), kind(D, 6).eval()
+    exact = model(h, graph, pairs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model(h, graph, pairs)
+    torch.testing.assert_close(mixed.float(), exact, rtol=0.05, atol=0.05)
+    half = model.bfloat16()(h.bfloat16(), graph, pairs)
+    torch.testing.assert_close(half.float(), exact, rtol=0.1, atol=0.1)

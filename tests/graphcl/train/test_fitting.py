@@ -340,6 +340,22 @@ def test_tensorboard_log(small: Any, karate: Data, tmp_path: Path) -> None:
         fit(method, karate, settings.training, tensorboard=True, **QUIET)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"edge_index": None}, "no edge_index"),
+        ({"x": torch.eye(34).log()}, "features of 34 of 34 nodes are not finite"),
+    ],
+)
+def test_a_graph_that_cannot_be_trained_on(
+    change: dict[str, Any], message: str, small: Any, karate: Data
+) -> None:
+    settings, method = small("grace")
+    graph = Data(**{"x": karate.x, "edge_index": karate.edge_index, **change})
+    with pytest.raises(ValueError, match=message):
+        fit(method, graph, settings.training, **QUIET)
+
+
 def test_a_graph_without_features(small: Any) -> None:
     settings, method = small("grace")
     with pytest.raises(ValueError, match="no node features"):
@@ -359,3 +375,10 @@ def test_unknown_devices(device: str, message: str, small: Any, karate: Data) ->
     settings, method = small("grace")
     with pytest.raises(ValueError, match=message):
         fit(method, karate, settings.training, device=device, progress=False)
+
+
+def test_precisions_that_the_methods_do_not_train_in_are_refused(small: Any, karate: Data) -> None:
+    settings, method = small("grace")
+    for name in ("64-true", "bf16-true", "foo"):
+        with pytest.raises(ValueError, match=f"'{name}'.*32-true, bf16-mixed, 16-mixed"):
+            fit(method, karate, settings.training, precision=name, **QUIET)
