@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphcl.kernels import negative_logsumexp, tiles
 from graphcl.losses import AdaMEOWLoss, HeCoLoss, InfoNCE, MEOWLoss, PrototypeLoss
-from graphcl.losses.adameow import PairMLPWeight
-from graphcl.losses.meow import ClusterWeight, cluster_counts
+from graphcl.losses.meow import cluster_counts
+from graphcl.weights import ClusterWeight, PairMLPWeight
 
 F64 = torch.float64
 N, D, M = 19, 4, 3
@@ -220,6 +220,22 @@ def test_pair_weights_pass_gradcheck() -> None:
         return negative_logsumexp(*tensors[:2], log_weight=weight, impl="chunked")
 
     assert torch.autograd.gradcheck(total, (z, k, *leaves))
+
+
+@pytest.mark.parametrize("name", ["cluster", "pair"])
+def test_both_weights_serve_any_contrast(name: str) -> None:
+    a, b = views()
+    if name == "cluster":
+        weight: Any = ClusterWeight(clusterings())
+        dense = omega(weight.parameters[0])
+    else:
+        weight = AdaMEOWLoss(D, 4).double().weight(a.detach(), b.detach())
+        u, v, w, c = weight.parameters
+        dense = torch.sigmoid(torch.tanh(u[:, None] + v[None]) @ w + c)
+    loss = InfoNCE(0.4, intra_view=False, symmetric=False, weight=weight, normalize=False)
+    positive = (a * b).sum(1) / 0.4
+    negative = (dense * torch.exp(a @ b.T / 0.4)).fill_diagonal_(0).sum(1)
+    compare(loss(a, b), -torch.log(positive.exp() / (positive.exp() + negative)).mean(), (a, b))
 
 
 # --- HeCo -----------------------------------------------------------------------------------------
