@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp
 from graphcl.kernels.weights import TileWeight
-from graphcl.losses.meow import widened
+from graphcl.losses.precision import widened
 from graphcl.weights.pair_mlp_weight import PairMLPWeight
 
 Mode = Literal["paper", "official"]

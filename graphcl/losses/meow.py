@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp
 from graphcl.kernels.segments import segment_mean
+from graphcl.losses.precision import widened
 from graphcl.weights.cluster_weight import ClusterWeight
 
 
@@ -140,12 +141,6 @@ class MEOWLoss(nn.Module):
                 return contrast
             prototypes: Tensor = self.prototypes(anchors, candidates, labels)
             return contrast + self.proto_weight * prototypes
-
-
-def widened(*views: Tensor) -> tuple[Tensor, ...]:
-    """Views in float64 where one is, in float32 otherwise: sums are not taken in half precision."""
-    wide = torch.float64 if any(v.dtype == torch.float64 for v in views) else torch.float32
-    return tuple(view.to(wide) for view in views)
 
 
 def _temperature(tau: float) -> float:

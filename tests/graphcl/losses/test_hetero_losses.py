@@ -368,6 +368,8 @@ def test_bad_input_is_named() -> None:
         (lambda: HeCoLoss()(a, b, positives()[:, N:]), "needs a positive"),
         (lambda: HeCoLoss()(a, b, positives()[0]), "positives"),
         (lambda: HeCoLoss()(a, b[1:], positives()), "views"),
+        (lambda: HeCoLoss()(a, b, positives() - 1), "nodes -1 to 17, but there are 19"),
+        (lambda: HeCoLoss()(a, b, positives() + 1), "nodes 1 to 19, but there are 19"),
         (lambda: cluster_counts(N, []), "clusters is empty"),
         (lambda: cluster_counts(N, [3, N + 1]), "20 clusters of 19 nodes"),
     ):
