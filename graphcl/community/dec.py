@@ -14,7 +14,7 @@ def student_assignment(z: Tensor, centres: Tensor, *, freedom: float = 1.0) -> T
     .. math:: q_{ik} \propto (1 + \|z_i - c_k\|^2 / v)^{-(v + 1) / 2}
 
     Args:
-        z: (N, D) nodes.
+        z: (N, D) nodes; half precision is widened.
         centres: (K, D).
         freedom: degrees of freedom v.
 
@@ -34,6 +34,8 @@ def student_assignment(z: Tensor, centres: Tensor, *, freedom: float = 1.0) -> T
         )
     if not (freedom > 0 and math.isfinite(freedom)):
         raise ValueError(f"freedom must be positive and finite, got {freedom}")
+    if z.dtype in (torch.float16, torch.bfloat16):
+        z, centres = z.float(), centres.float()
     # Differences, not products: far from the origin those lose the digits that matter here.
     distance = torch.cdist(z, centres, compute_mode="donot_use_mm_for_euclid_dist")
     log_kernel = -(freedom + 1) / 2 * torch.log1p(distance.square() / freedom)

@@ -33,7 +33,8 @@ def influence_pairs(
         num_nodes: N.
         order: r.
         cumulative: sum over all steps.
-        keep: keep so many of the largest entries of each row, ties in favour of small ids. What is
+        keep: keep so many of the largest entries of each row, ties in favour of small ids (where
+            nodes are stored by class, that favours a class; shuffle them, or keep more). What is
             dropped is not made up for: in the loss a scale of a row is a constant.
 
     Returns:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +11,8 @@ from torch import Tensor, nn
 from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import two_sided_logsumexp
 from graphcl.kernels.segments import segment_logsumexp
-from graphcl.losses.meow import widened
-
-_PIECE = 1 << 16
+from graphcl.losses.pair_products import pair_products
+from graphcl.losses.precision import widened
 
 
 class HeCoLoss(nn.Module):
@@ -68,40 +66,21 @@ class HeCoLoss(nn.Module):
             )
         if positives.dim() != 2 or positives.shape[0] != 2 or positives.is_floating_point():
             raise ValueError(f"positives must be integers (2, P), got {tuple(positives.shape)}")
-        node, other = positives.long()
-        if bool((torch.bincount(node, minlength=len(a)) == 0).any()) or int(node.max()) >= len(a):
+        node = positives[0].long()
+        if positives.numel() and not 0 <= int(positives.min()) <= int(positives.max()) < len(a):
             raise ValueError(
-                f"each of the {len(a)} nodes needs a positive (itself, say), and pairs may name no "
-                "other node"
+                f"positives name nodes {int(positives.min())} to {int(positives.max())}, but there "
+                f"are {len(a)}"
             )
+        if bool((torch.bincount(node, minlength=len(a)) == 0).any()):
+            raise ValueError(f"each of the {len(a)} nodes needs a positive (itself, say)")
         with torch.autocast(a.device.type, enabled=False):
             a, b = widened(a, b)
             a, b = F.normalize(a), F.normalize(b)
             all_b, all_a = two_sided_logsumexp(a, b, tau=self.tau, impl=self.impl)
             losses = []
             for anchor, candidate, total in ((a, b, all_b), (b, a, all_a)):
-                logits = _PairDots.apply(anchor, candidate, node, other) / self.tau
+                logits = pair_products(anchor, positives.long(), candidate) / self.tau
                 wanted = segment_logsumexp(logits, node, num_segments=len(a))
                 losses.append((total - wanted).mean())
             return self.balance * losses[0] + (1 - self.balance) * losses[1]
-
-
-class _PairDots(torch.autograd.Function):
-    """``a[i] . b[j]`` for a list of pairs, a piece at a time: no (P, D) tensor is held."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b, i, j)
-        pieces = zip(i.split(_PIECE), j.split(_PIECE), strict=True)
-        return torch.cat([(a[left] * b[right]).sum(1) for left, right in pieces])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        a, b, i, j = ctx.saved_tensors
-        grad_a, grad_b = torch.zeros_like(a), torch.zeros_like(b)
-        for left, right, upstream in zip(
-            i.split(_PIECE), j.split(_PIECE), grad.split(_PIECE), strict=True
-        ):
-            grad_a.index_add_(0, left, upstream[:, None] * b[right])
-            grad_b.index_add_(0, right, upstream[:, None] * a[left])
-        return grad_a, grad_b, None, None

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from graphcl.losses.precision import widened
+
 Density = Literal["code", "paper", "modularity"]
 
 
@@ -56,11 +58,11 @@ class DeCA(nn.Module):
         """The loss.
 
         Args:
-            assignment: (N, K) memberships, rows sum to one.
+            assignment: (N, K) memberships, rows sum to one. Half precision is widened.
             edge_index: (2, E) directed edges; an undirected graph stores both directions.
 
         Raises:
-            ValueError: shapes do not fit, or fewer than two nodes.
+            ValueError: shapes do not fit, fewer than two nodes, or an edge names another one.
         """
         if assignment.dim() != 2 or assignment.shape[0] < 2:
             raise ValueError(
@@ -69,11 +71,17 @@ class DeCA(nn.Module):
         if edge_index.dim() != 2 or edge_index.shape[0] != 2:
             raise ValueError(f"edge_index must be (2, E), got {tuple(edge_index.shape)}")
         nodes = assignment.shape[0]
-        links = community_links(assignment, edge_index)
-        inside = links.diagonal()
-        inter = (links.sum() - inside.sum()) / (nodes * (nodes - 1))
-        null = self._expected_inside(assignment, edge_index, inside)
-        return self.inter_weight * inter - (inside.sum() - null) / nodes
+        if edge_index.numel():
+            low, high = (int(end) for end in edge_index.aminmax())
+            if low < 0 or high >= nodes:
+                raise ValueError(f"edges name nodes {low} to {high}, but there are {nodes}")
+        with torch.autocast(assignment.device.type, enabled=False):
+            (assignment,) = widened(assignment)
+            links = community_links(assignment, edge_index)
+            inside = links.diagonal()
+            inter = (links.sum() - inside.sum()) / (nodes * (nodes - 1))
+            null = self._expected_inside(assignment, edge_index, inside)
+            return self.inter_weight * inter - (inside.sum() - null) / nodes
 
     def _expected_inside(self, assignment: Tensor, edge_index: Tensor, inside: Tensor) -> Tensor:
         """What is taken off the links inside communities, summed over communities."""

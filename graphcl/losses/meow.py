@@ -12,72 +12,8 @@ from torch import Tensor, nn
 from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp
 from graphcl.kernels.segments import segment_mean
-from graphcl.kernels.weights import Grads, TileWeight
-
-
-class ClusterWeight(TileWeight):
-    r"""Number of clusterings that separate a pair, :math:`\omega_{ij} = \sum_m [c^m_i \ne c^m_j]`.
-
-    A pair that no clustering separates takes no part. Labels are all that is held: the counts
-    exist inside a tile only.
-
-    Args:
-        query_labels: (Q, M) int64, a column for each clustering.
-        key_labels: (K, M) labels of the keys; default the queries'.
-    """
-
-    def __init__(self, query_labels: Tensor, key_labels: Tensor | None = None) -> None:
-        self.symmetric = key_labels is None
-        key_labels = query_labels if key_labels is None else key_labels
-        for name, labels in (("query_labels", query_labels), ("key_labels", key_labels)):
-            if labels.dim() != 2 or labels.is_floating_point() or labels.shape[1] == 0:
-                raise ValueError(
-                    f"{name} must be integers (N, M) with a column for each clustering, got "
-                    f"{tuple(labels.shape)} of {labels.dtype}"
-                )
-        if query_labels.shape[1] != key_labels.shape[1]:
-            raise ValueError(
-                f"queries have {query_labels.shape[1]} clusterings, keys {key_labels.shape[1]}"
-            )
-        # The worth of one separation, which tells tiles the precision they are wanted in.
-        one = torch.ones((), dtype=torch.float64)
-        self.parameters = (query_labels.int(), key_labels.int(), one)
-
-    def check(self, num_queries: int, num_keys: int) -> None:
-        """See :meth:`TileWeight.check`."""
-        got = tuple(len(labels) for labels in self.parameters[:2])
-        if got != (num_queries, num_keys):
-            raise ValueError(
-                f"ClusterWeight has labels of {got[0]} queries and {got[1]} keys, but there are "
-                f"{num_queries} and {num_keys}"
-            )
-
-    def bounds(self, parameters: tuple[Tensor, ...]) -> tuple[float, float] | None:
-        """See :meth:`TileWeight.bounds`."""
-        return 0.0, math.log(parameters[0].shape[1])
-
-    def tile(
-        self, parameters: tuple[Tensor, ...], rows: slice, columns: slice, similarity: Tensor | None
-    ) -> Tensor:
-        """See :meth:`TileWeight.tile`."""
-        query, key = parameters[0][rows], parameters[1][columns]
-        count = parameters[2].new_zeros(len(query), len(key))
-        torch.ne(query[:, 0, None], key[:, 0], out=count)
-        for m in range(1, query.shape[1]):
-            count += query[:, m, None] != key[:, m]
-        return count.log_()
-
-    def backward_tile(
-        self,
-        parameters: tuple[Tensor, ...],
-        rows: slice,
-        columns: slice,
-        similarity: Tensor | None,
-        grad: Tensor,
-        out: Grads,
-    ) -> Tensor | None:
-        """Labels have no gradient."""
-        return None
+from graphcl.losses.precision import widened
+from graphcl.weights.cluster_weight import ClusterWeight
 
 
 class PrototypeLoss(nn.Module):
@@ -205,12 +141,6 @@ class MEOWLoss(nn.Module):
                 return contrast
             prototypes: Tensor = self.prototypes(anchors, candidates, labels)
             return contrast + self.proto_weight * prototypes
-
-
-def widened(*views: Tensor) -> tuple[Tensor, ...]:
-    """Views in float64 where one is, in float32 otherwise: sums are not taken in half precision."""
-    wide = torch.float64 if any(v.dtype == torch.float64 for v in views) else torch.float32
-    return tuple(view.to(wide) for view in views)
 
 
 def _temperature(tau: float) -> float:

@@ -38,7 +38,8 @@ def meta_nodes(rows: Tensor, assignment: Tensor, count: int | None = None) -> Me
         count: K, for labels; default the largest label plus one.
 
     Raises:
-        ValueError: shapes that do not fit, labels out of range, or memberships that are negative.
+        ValueError: shapes that do not fit, labels out of range, or memberships that are negative or
+            NaN.
 
     Example:
         >>> meta_nodes(torch.eye(3), torch.tensor([0, 2, 2])).size
@@ -53,8 +54,10 @@ def meta_nodes(rows: Tensor, assignment: Tensor, count: int | None = None) -> Me
         total = segment_sum(rows, assignment, num_segments=count)
         size = torch.bincount(assignment, minlength=total.shape[0]).to(rows.dtype)
     else:
-        if bool((assignment < 0).any()):
-            raise ValueError(f"memberships must not be negative, got {float(assignment.min())}")
+        if not bool((assignment >= 0).all()):
+            raise ValueError(
+                f"memberships must not be negative or NaN, got {float(assignment.min())}"
+            )
         total, size = assignment.T @ rows, assignment.sum(0)
     present = (size > 0).nonzero().flatten()
     return MetaNodes(total[present], size[present])

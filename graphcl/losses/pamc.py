@@ -16,6 +16,7 @@ from graphcl.kernels.segments import segment_logsumexp
 from graphcl.kernels.weights import KeyWeight
 from graphcl.losses.meta_nodes import MetaNodes, meta_nodes, predicted_gap
 from graphcl.losses.pair_products import pair_products
+from graphcl.losses.precision import widened
 
 _FLOOR = 1e-10
 """What the release adds inside its logarithms."""
@@ -147,8 +148,8 @@ class PamC(nn.Module):
             raise ValueError(
                 f"strength must be ({pairs.shape[-1]},), one per pair, got {tuple(strength.shape)}"
             )
-        if bool((strength < 0).any()):
-            raise ValueError(f"strength must not be negative, got {float(strength.min())}")
+        if not bool((strength >= 0).all()):
+            raise ValueError(f"strength must not be negative or NaN, got {float(strength.min())}")
         with torch.autocast(z.device.type, enabled=False):
             unit = F.normalize(_wide(z))
             score = pair_products(unit, pairs) / self.tau
@@ -247,9 +248,9 @@ def _labels(assignment: Tensor) -> Tensor:
 
 
 def _wide(z: Tensor) -> Tensor:
-    if z.dim() != 2 or not z.is_floating_point():
+    if z.dim() != 2 or not z.is_floating_point() or not len(z):
         raise ValueError(f"z must be floating-point rows (N, D), got {z.dtype} {tuple(z.shape)}")
-    return z.to(torch.float64 if z.dtype == torch.float64 else torch.float32)
+    return widened(z)[0]
 
 
 def _floored(log_value: Tensor) -> Tensor:

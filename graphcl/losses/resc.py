@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp
 from graphcl.kernels.weights import GroupWeight, KeyWeight
+from graphcl.losses.precision import widened
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 
 
 class ReSC(nn.Module):
@@ -64,7 +67,7 @@ class ReSC(nn.Module):
         """The mean loss, a scalar.
 
         Args:
-            h1: (N, D) nodes in view 1, unit rows.
+            h1: (N, D) nodes in view 1, unit rows. Half precision is widened.
             h2: (N, D) the same nodes in view 2.
             community1: (N,) int64 labels below ``count`` in view 1.
             community2: (N,) likewise in view 2.
@@ -73,12 +76,12 @@ class ReSC(nn.Module):
         Raises:
             ValueError: shapes that do not fit, or labels out of range.
         """
-        if h1.shape != h2.shape or h1.dim() != 2:
+        if h1.shape != h2.shape or h1.dim() != 2 or not len(h1):
             raise ValueError(
                 f"views must both be (N, D), got {tuple(h1.shape)} and {tuple(h2.shape)}"
             )
         for name, label in (("community1", community1), ("community2", community2)):
-            if label.shape != h1.shape[:1] or label.is_floating_point():
+            if label.shape != h1.shape[:1] or label.dtype not in _INTEGERS:
                 raise ValueError(
                     f"{name} must hold {h1.shape[0]} integers, got {tuple(label.shape)} "
                     f"of {label.dtype}"
@@ -88,7 +91,10 @@ class ReSC(nn.Module):
                     f"{name} runs from {int(label.min())} to {int(label.max())}, but there are "
                     f"{count} communities"
                 )
-        return (self._one(h1, h2, community2, count) + self._one(h2, h1, community1, count)) / 2
+        with torch.autocast(h1.device.type, enabled=False):
+            h1, h2 = widened(h1, h2)
+            first = self._one(h1, h2, community2, count)
+            return (first + self._one(h2, h1, community1, count)) / 2
 
     def _one(self, anchors: Tensor, others: Tensor, own: Tensor, count: int) -> Tensor:
         """Mean over anchors, with communities and centroids of the other view."""

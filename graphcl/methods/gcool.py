@@ -84,8 +84,8 @@ class GCooL(GCA):
     ) -> None:
         if isinstance(communities, str):
             check_communities(communities, num_communities)
-        elif communities < 1:
-            raise ValueError(f"communities must be at least 1, got {communities}")
+        elif not isinstance(communities, int) or communities < 1:
+            raise ValueError(f"communities must be an integer of at least 1, got {communities!r}")
         elif num_communities is not None:
             raise ValueError(
                 f"communities={communities} is their number already: leave num_communities"

@@ -79,7 +79,10 @@ class MetaPathViews(HeteroMethod):
             check_rate("mask_edge", rate) for rate in per_path("mask_edge", mask_edge, count)
         )
         self.types = TypeTransform(self.in_channels, hidden, dropout)
-        self.context_maps = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(count))
+        # Without a bias: contexts are means of small rows, and a constant would drown them.
+        self.context_maps = nn.ModuleList(
+            nn.Linear(hidden, hidden, bias=False) for _ in range(count)
+        )
         self.dropout = nn.Dropout(dropout)
         self.encoder = MetaPathEncoder(hidden, layers=layers, dropout=dropout, norm=norm)
         self.attention = SemanticAttention(hidden)

@@ -2,9 +2,11 @@
 
 from graphcl.weights.ambiguous_band import AmbiguousBand
 from graphcl.weights.beta_mixture import BetaMixture
+from graphcl.weights.cluster_weight import ClusterWeight
 from graphcl.weights.debiased import Debiased
 from graphcl.weights.hard_tilt import HardTilt
 from graphcl.weights.other_similarity import OtherSimilarityWeight
+from graphcl.weights.pair_mlp_weight import PairMLPWeight
 from graphcl.weights.progcl_mix import ProGCLMix
 from graphcl.weights.progcl_weight import ProGCLWeight
 from graphcl.weights.same_cluster import SameCluster
@@ -15,9 +17,11 @@ from graphcl.weights.weighting import Weighting
 __all__ = [
     "AmbiguousBand",
     "BetaMixture",
+    "ClusterWeight",
     "Debiased",
     "HardTilt",
     "OtherSimilarityWeight",
+    "PairMLPWeight",
     "ProGCLMix",
     "ProGCLWeight",
     "SameCluster",

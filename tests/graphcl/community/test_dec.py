@@ -65,6 +65,13 @@ def test_an_empty_cluster_stays_empty() -> None:
     assert torch.equal(sharpened_target(q), q)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened(dtype: torch.dtype) -> None:
+    z, centres = torch.randn(7, 3).to(dtype), torch.randn(2, 3).to(dtype)
+    wanted = student_assignment(z.float(), centres.float())
+    assert torch.equal(student_assignment(z, centres), wanted)
+
+
 def test_errors() -> None:
     z = torch.eye(3)
     for call, words in (

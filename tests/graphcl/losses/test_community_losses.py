@@ -156,6 +156,27 @@ def test_memberships_equal_their_definition(kind: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_half_precision_is_summed_in_float32(dtype: Any, autocast: bool) -> None:
+    """Sums over thousands of nodes and edges leave the range or the digits of 16 bits."""
+    nodes = 3000
+    h = torch.nn.functional.normalize(torch.randn(nodes, D, generator=seeded()) + 1.5)
+    r = torch.softmax(3 * torch.randn(nodes, K, generator=seeded()), 1)
+    edges = torch.randint(nodes, (2, 40_000), generator=seeded())
+    own = torch.arange(nodes) % K
+    losses = [lambda t, d=d: DeCA(1.0, d)(t(r), edges) for d in ("code", "paper", "modularity")]
+    losses += [
+        lambda t, k=k: ReSC(0.4, 1.0, k)(t(h), t(h.flip(0)), own, own, K) for k in ("cos", "rbf")
+    ]
+    for loss in losses:
+        wanted = loss(lambda x: x.to(dtype).float())
+        with torch.autocast("cpu", dtype=dtype, enabled=autocast):
+            got = loss(lambda x: x.to(dtype))
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_bad_settings_and_inputs_are_named() -> None:
     edges, h, own = graph()[0], rows(), torch.arange(N) % K
     bad: Any = "no"
@@ -164,11 +185,15 @@ def test_bad_settings_and_inputs_are_named() -> None:
         (lambda: DeCA(1.0, bad), "density 'no'"),
         (lambda: DeCA()(torch.ones(1, 2), edges), "two nodes"),
         (lambda: DeCA()(memberships(), edges[0]), "edge_index"),
+        (lambda: DeCA()(memberships(), edges + N), f"to {2 * N - 1}, but there are {N}"),
+        (lambda: DeCA()(memberships(), edges - N), "nodes -"),
         (lambda: ReSC(0.0), "tau"),
         (lambda: ReSC(0.4, -1.0), "gamma"),
         (lambda: ReSC(0.4, 0.0, bad), "similarity 'no'"),
         (lambda: ReSC()(h, h[1:], own, own, K), "views"),
         (lambda: ReSC()(h, h, own, own.double(), K), "community2"),
+        (lambda: ReSC()(h, h, own, own > 0, K), "of torch.bool"),
+        (lambda: ReSC()(h[:0], h[:0], own[:0], own[:0], K), "views"),
         (lambda: ReSC()(h, h, own, own, K - 1), "0 to 3, but there are 3"),
         (lambda: soft_assignment(h, h[:, 1:]), "centres"),
         (lambda: soft_assignment(h, h, tau=-1.0), "tau"),

@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphcl.kernels import negative_logsumexp, tiles
 from graphcl.losses import AdaMEOWLoss, HeCoLoss, InfoNCE, MEOWLoss, PrototypeLoss
-from graphcl.losses.adameow import PairMLPWeight
-from graphcl.losses.meow import ClusterWeight, cluster_counts
+from graphcl.losses.meow import cluster_counts
+from graphcl.weights import ClusterWeight, PairMLPWeight
 
 F64 = torch.float64
 N, D, M = 19, 4, 3
@@ -222,6 +222,22 @@ def test_pair_weights_pass_gradcheck() -> None:
     assert torch.autograd.gradcheck(total, (z, k, *leaves))
 
 
+@pytest.mark.parametrize("name", ["cluster", "pair"])
+def test_both_weights_serve_any_contrast(name: str) -> None:
+    a, b = views()
+    if name == "cluster":
+        weight: Any = ClusterWeight(clusterings())
+        dense = omega(weight.parameters[0])
+    else:
+        weight = AdaMEOWLoss(D, 4).double().weight(a.detach(), b.detach())
+        u, v, w, c = weight.parameters
+        dense = torch.sigmoid(torch.tanh(u[:, None] + v[None]) @ w + c)
+    loss = InfoNCE(0.4, intra_view=False, symmetric=False, weight=weight, normalize=False)
+    positive = (a * b).sum(1) / 0.4
+    negative = (dense * torch.exp(a @ b.T / 0.4)).fill_diagonal_(0).sum(1)
+    compare(loss(a, b), -torch.log(positive.exp() / (positive.exp() + negative)).mean(), (a, b))
+
+
 # --- HeCo -----------------------------------------------------------------------------------------
 
 
@@ -352,6 +368,8 @@ def test_bad_input_is_named() -> None:
         (lambda: HeCoLoss()(a, b, positives()[:, N:]), "needs a positive"),
         (lambda: HeCoLoss()(a, b, positives()[0]), "positives"),
         (lambda: HeCoLoss()(a, b[1:], positives()), "views"),
+        (lambda: HeCoLoss()(a, b, positives() - 1), "nodes -1 to 17, but there are 19"),
+        (lambda: HeCoLoss()(a, b, positives() + 1), "nodes 1 to 19, but there are 19"),
         (lambda: cluster_counts(N, []), "clusters is empty"),
         (lambda: cluster_counts(N, [3, N + 1]), "20 clusters of 19 nodes"),
     ):

@@ -21,6 +21,19 @@ def test_value_and_gradients(piece: int, monkeypatch: pytest.MonkeyPatch) -> Non
     assert torch.autograd.gradcheck(lambda rows: pair_products(rows, pairs), (z,))
 
 
+def test_products_of_two_sets_of_rows() -> None:
+    a, b = (torch.randn(9, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    pairs, upstream = torch.randint(9, (2, 40)), torch.randn(40, dtype=torch.float64)
+    wanted, got = (a @ b.T)[pairs[0], pairs[1]], pair_products(a, pairs, b)
+    torch.testing.assert_close(got, wanted)
+    for ours, theirs in zip(
+        *(torch.autograd.grad(one, (a, b), upstream) for one in (got, wanted)), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+    with pytest.raises(ValueError, match="the others"):
+        pair_products(a, pairs, b[1:])
+
+
 def test_no_pairs() -> None:
     z = torch.randn(3, 2, requires_grad=True)
     found = pair_products(z, torch.empty(2, 0, dtype=torch.long))

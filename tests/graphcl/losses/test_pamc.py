@@ -348,12 +348,18 @@ def test_bad_settings_and_inputs_are_named() -> None:
         (lambda: PamC()(z.long(), pairs, strength, label), "int64"),
         (lambda: PamC()(z, pairs, strength[1:], label), "one per pair"),
         (lambda: PamC()(z, pairs, -strength, label), "not be negative"),
+        (lambda: PamC()(z, pairs, strength * math.nan, label), "not be negative or NaN"),
+        (lambda: PamC()(z[:0], pairs[:, :0], strength[:0], label[:0]), "z must be"),
         (lambda: PamC()(z, pairs + N, strength, label), f"{N} to {2 * N - 1}, but there are {N}"),
         (lambda: PamC()(z, pairs, strength, label[1:]), "assignment must be"),
         (lambda: PamC()(z, pairs, strength, label.double()), "integers, got torch.float64"),
         (lambda: PamC()(z, pairs, strength, label - 1), "segment -1"),
         (lambda: PamC(assign="soft")(z, pairs, strength, label), "needs memberships"),
         (lambda: PamC(assign="soft")(z, pairs, strength, -torch.ones(N, 2)), "not be negative"),
+        (
+            lambda: PamC(assign="soft")(z, pairs, strength, torch.full((N, 2), math.nan)),
+            "negative or NaN",
+        ),
     ):
         with pytest.raises(ValueError, match=words):
             call()

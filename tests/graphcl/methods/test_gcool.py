@@ -81,7 +81,11 @@ def test_widths_and_communities(graph: Data) -> None:
 
 
 def test_bad_settings() -> None:
-    for options, words in (({"communities": 0}, "communities"), ({"stride": 0}, "stride")):
+    for options, words in (
+        ({"communities": 0}, "communities"),
+        ({"communities": 2.5}, "got 2.5"),
+        ({"stride": 0}, "stride"),
+    ):
         with pytest.raises(ValueError, match=words):
             GCooL(12, 8, **options)
 

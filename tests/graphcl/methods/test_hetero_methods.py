@@ -240,6 +240,54 @@ def test_bad_settings() -> None:
         method(method.prepare(data))
 
 
+def test_the_views_of_meow_are_those_of_the_paper() -> None:
+    """Both views from dense matrices and loops, in evaluation mode."""
+    data = academic()
+    torch.manual_seed(0)
+    method = MEOW(MEOW.input_channels(data), hidden=8, clusters=[4], top_n=[6, 8]).eval()
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.normal_(0, 0.5)
+    graph = method.prepare(data)
+    with torch.no_grad():
+        fine, coarse = method.views(graph)
+
+    def normalized(a: torch.Tensor) -> torch.Tensor:
+        root = a.sum(1).rsqrt()
+        return root[:, None] * a * root[None]
+
+    def encode(h: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        first, second = (linear.weight for linear in method.encoder.linears)
+        z = a @ (F.prelu(a @ (h @ first.T), method.encoder.activations[0].weight) @ second.T)
+        return (z - z.mean()) / (z.var(correction=0) + 1e-5).sqrt()
+
+    features = {"paper": data["paper"].x, "author": data["author"].x, "subject": torch.eye(15)}
+    h = {k: F.elu(x @ (lin := method.types.linears[k]).weight.T + lin.bias)
+         for k, x in features.items()}  # fmt: skip
+    counts, found = [], []
+    for number, kind in enumerate(("author", "subject")):
+        edges = data["paper", "to", kind].edge_index
+        context = torch.stack([
+            h[kind][near].mean(0) if len(near := edges[1][edges[0] == i]) else torch.zeros(8)
+            for i in range(PAPERS)
+        ])  # fmt: skip
+        along = F.elu(h["paper"] + context @ method.context_maps[number].weight.T)
+        dense = torch.zeros(PAPERS, PAPERS)
+        dense[tuple(graph.graphs[number].edge_index)] = graph.graphs[number].weight
+        counts.append(normalized(dense))
+        found += [
+            F.normalize(encode(along, a)) for a in (counts[-1], normalized((dense > 0) * 1.0))
+        ]
+    torch.testing.assert_close(coarse, encode(h["paper"], (counts[0] + counts[1]) / 2))
+    attention = method.attention
+    beta = torch.stack([
+        torch.tanh(z @ attention.linear.weight.T + attention.linear.bias).mean(0)
+        @ attention.query[0] for z in found
+    ]).softmax(0)  # fmt: skip
+    torch.testing.assert_close(fine, sum(b * z for b, z in zip(beta, found, strict=True)))
+    torch.testing.assert_close(method.embed(graph), fine)
+
+
 def test_t7_attention_weights_sum_to_one_and_equal_views_share() -> None:
     attention = SemanticAttention(4)
     views = [torch.randn(9, 4) for _ in range(3)]

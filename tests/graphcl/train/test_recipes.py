@@ -231,3 +231,9 @@ def test_pairs_of_the_command_line() -> None:
 def test_classes_by_name(cls: type) -> None:
     assert method_class(cls.__name__) is cls
     assert method_class(cls.__name__.lower()) is cls
+
+
+def test_meow_masks_features_as_the_release_does() -> None:
+    shares = {"acm": 0.3, "dblp": 0.2, "aminer": 0.2, "imdb": 0.3}
+    for dataset, share in shares.items():
+        assert settings_for("meow", dataset).model["mask_feature"] == share, dataset
