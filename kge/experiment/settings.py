@@ -160,8 +160,8 @@ def settings_for(
             check_number(name, value, known[section][name])
         options[section][name] = value
     _check_stopping(options["stopping"])
-    for section in options.values():
-        for name, value in section.items():
+    for given in options.values():
+        for name, value in given.items():
             if value is not None and name in _LEAST:
                 _check_whole(name, value, _LEAST[name])
     _check_optimizer(optimizer, options["negatives"])
