@@ -77,17 +77,8 @@ class QueryKeyModel:
         return self.head_queries(relations, tails)
 
     def asked(self, triples: Tensor, side: Side) -> Tensor:
-        """The (B, 3) triples by the ids that the model itself uses when asked for that side.
-
-        With inverse relations, a question for heads is one for the tails of the inverse triple.
-        """
-        if side == "tail":
-            return self.model._prepare_batch(triples, index_relation=1)
-        if not self.model.use_inverse_triples:
-            return self.model._prepare_batch(triples, index_relation=1)
-        known = self.model._prepare_batch(triples[:, 1:], index_relation=0)
-        inverse = self.model._prepare_inverse_batch(known, index_relation=0)
-        return torch.cat([inverse, triples[:, :1]], 1)
+        """See :func:`asked_triples`."""
+        return asked_triples(self.model, triples, side)
 
     def tail_queries(self, heads: Tensor, relations: Tensor) -> Tensor:
         """Queries (B, D) for the tails of (h, r, ?), by the ids that the model itself uses."""
@@ -110,6 +101,18 @@ class QueryKeyModel:
     def as_key(self, rows: Tensor) -> Tensor:
         """Keys (n, D) from entities' rows, which may be complex."""
         return _as_real(rows)
+
+
+def asked_triples(model: Model, triples: Tensor, side: Side) -> Tensor:
+    """The (B, 3) triples by the ids that the model itself uses when asked for that side.
+
+    With inverse relations, a question for heads is one for the tails of the inverse triple.
+    """
+    if side == "tail" or not model.use_inverse_triples:
+        return model._prepare_batch(triples, index_relation=1)
+    known = model._prepare_batch(triples[:, 1:], index_relation=0)
+    inverse = model._prepare_inverse_batch(known, index_relation=0)
+    return torch.cat([inverse, triples[:, :1].to(inverse.device)], 1)
 
 
 def query_key_model(model: Model) -> tuple[QueryKeyModel | None, str]:

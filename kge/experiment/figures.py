@@ -135,7 +135,7 @@ def _against(
     """Mean metrics of triples (n, 3) against ``width`` candidates for each and side."""
     lists: dict[str, list[Tensor]] = {}
     with undisturbed(model):
-        scorer = candidate_scorer(model, shared=False)
+        scorer = candidate_scorer(model, shared=False, own_ids=False)
         for rows in blocks(len(triples), max(1, min(_OGB_ROWS, scorer.block // width))):
             part = triples[rows]
             for side, column in COLUMN.items():

@@ -13,6 +13,7 @@ import torch
 from pykeen.losses import loss_resolver
 from pykeen.models import model_resolver
 from pykeen.pipeline import pipeline
+from pykeen.training import NonFiniteLossError
 
 from graphcl.ranking.report import RankReport
 from kge.datasets import UnionDataset
@@ -22,6 +23,8 @@ from kge.experiment.files import replacing
 from kge.experiment.keywords import keywords
 from kge.experiment.settings import NEGATIVES, STOPPING_METRICS, Settings
 from kge.text.sentences import sentences
+from kge.training.adamw import AdamW
+from kge.training.gradient_clipping import ClipGradients
 
 if TYPE_CHECKING:
     from pykeen.models import Model
@@ -68,6 +71,9 @@ def fit(
     """Train one model; called again after an interruption it goes on from the checkpoint.
 
     Early stopping and the choice of the epoch look at validation alone; test triples are not used.
+
+    Raises:
+        FloatingPointError: the loss, a gradient or a score became NaN or infinite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, best = folder / "checkpoint.ckpt", folder / "best.pt"
@@ -77,20 +83,21 @@ def fit(
     stopping = options["stopping"]
     watch = SafeCheckpoint(checkpoint, settings.epochs, checkpoint_seconds)
     evaluator = FusedRankBasedEvaluator()
-    with _quiet():
+    training, clipping = _without_clipping(options["training"])
+    with _quiet(), _diverging(settings):
         result = pipeline(
             dataset=graph,
             model=settings.model,
             model_kwargs=model_options(settings.model, options["model"], graph),
             loss=settings.loss,
             loss_kwargs=options["loss"],
-            optimizer=settings.optimizer,
+            optimizer=AdamW if settings.optimizer == "adamw" else settings.optimizer,
             optimizer_kwargs=options["optimizer"],
             **_source(settings, graph, device),
             epochs=settings.epochs,
             training_kwargs={
-                **options["training"],
-                "callbacks": [watch, BestWeights(best), "bindmodel"],
+                **training,
+                "callbacks": [watch, BestWeights(best), "bindmodel", *clipping],
                 "checkpoint_directory": str(folder),
                 "checkpoint_name": checkpoint.name,
                 "checkpoint_frequency": 0,
@@ -191,6 +198,30 @@ def _quiet() -> Iterator[None]:
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _diverging(settings: Settings) -> Iterator[None]:
+    """Say which run diverged; PyKEEN says no more than that a loss is not finite."""
+    try:
+        yield
+    except NonFiniteLossError:
+        raise FloatingPointError(
+            f"training {settings.model} with lr={settings.options['optimizer'].get('lr')} has "
+            "diverged: the loss is NaN or infinite; lower lr"
+        ) from None
+
+
+def _without_clipping(options: Mapping[str, Any]) -> tuple[dict[str, Any], list[ClipGradients]]:
+    """The options of training, and in place of those of clipping the callback that does it."""
+    start = "gradient_clipping_"
+    others = {name: value for name, value in options.items() if not name.startswith(start)}
+    given = {
+        name.removeprefix(start): value
+        for name, value in options.items()
+        if name.startswith(start) and value is not None
+    }
+    return others, [ClipGradients(**given)] if given else []
 
 
 def _source(settings: Settings, graph: UnionDataset, device: torch.device) -> dict[str, Any]:

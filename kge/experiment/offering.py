@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pykeen.sampling import NegativeSampler, negative_sampler_resolver
 from pykeen.training import SLCWATrainingLoop
 from torch import Tensor
@@ -106,15 +108,19 @@ def offer(
         num_relations=graph.training.real_num_relations,
     )
     assert graph.validation is not None
+    # Sampler and model count inverse relations, where training has such: r becomes 2 r.
+    factor = 2 if graph.training.create_inverse_triples else 1
+    own = torch.tensor([1, factor, 1])
+    asked = ids_of(triple, graph)
     offered = describe_negatives(
         made,
-        ids_of(triple, graph),
+        torch.tensor(asked) * own,
         num=num,
         draws=draws,
         known={
-            "train": graph.training.mapped_triples,
-            "valid": graph.validation.mapped_triples,
-            "test": graph.testing.mapped_triples,
+            "train": graph.training.mapped_triples * own,
+            "valid": graph.validation.mapped_triples * own,
+            "test": graph.testing.mapped_triples * own,
         },
         texts=graph.entity_names,
         clusters=None if clusters is None else clusters.label,
@@ -123,7 +129,7 @@ def offer(
         seed=seed,
     )
     del loop
-    return offered
+    return [replace(one, triple=(one.triple[0], asked[1], one.triple[2])) for one in offered]
 
 
 def ids_of(triple: str, graph: UnionDataset) -> tuple[int, int, int]:
@@ -160,11 +166,12 @@ def _id_of(kind: str, word: str, ids: Mapping[str, int], names: list[str]) -> in
 
 
 def _sampler(name: str, options: Mapping[str, Any], graph: UnionDataset) -> NegativeSampler:
+    """The sampler as PyKEEN makes it for training, inverse triples included if there are such."""
     training = graph.training
     return negative_sampler_resolver.make(
         NEGATIVES[name],
         sampler_options(name, options, graph),
-        mapped_triples=training.mapped_triples,
+        mapped_triples=training._add_inverse_triples_if_necessary(training.mapped_triples),
         num_entities=training.num_entities,
-        num_relations=training.real_num_relations,
+        num_relations=training.num_relations,
     )

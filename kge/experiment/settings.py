@@ -44,6 +44,14 @@ _STOPPING: dict[str, Any] = {
     "patience": 5,
     "relative_delta": 0.0,
 }
+# Counts that PyKEEN takes as they are, to fail somewhere else.
+_LEAST = {
+    "batch_size": 1,
+    "sub_batch_size": 1,
+    "embedding_dim": 1,
+    "num_negs_per_pos": 1,
+    "num_workers": 0,
+}
 _MORE_TRAINING = (
     "sub_batch_size",
     "label_smoothing",
@@ -152,6 +160,11 @@ def settings_for(
             check_number(name, value, known[section][name])
         options[section][name] = value
     _check_stopping(options["stopping"])
+    for given in options.values():
+        for name, value in given.items():
+            if value is not None and name in _LEAST:
+                _check_whole(name, value, _LEAST[name])
+    _check_optimizer(optimizer, options["negatives"])
     return Settings(model, negatives, loss, epochs, optimizer, options)
 
 
@@ -184,8 +197,24 @@ def model_names() -> list[str]:
 def _check_stopping(options: Mapping[str, Any]) -> None:
     choose("stopping metric", str(options["metric"]), STOPPING_METRICS)
     for name, least in (("frequency", 1), ("patience", 0)):
-        if not isinstance(options[name], int) or options[name] < least:
-            raise ValueError(f"{name} must be a whole number from {least}, got {options[name]!r}")
+        _check_whole(name, options[name], least)
+
+
+def _check_optimizer(name: str, negatives: Mapping[str, Any]) -> None:
+    if name == "lbfgs":
+        raise ValueError(
+            "optimizer 'lbfgs' evaluates the loss several times a step, which PyKEEN does not do"
+        )
+    if name == "sparseadam" and not negatives.get("row_gradients"):
+        raise ValueError(
+            "optimizer 'sparseadam' takes gradients of rows alone: add --negatives inbatch --set "
+            "row_gradients=true, or use adam"
+        )
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number from {least}, got {value!r}")
 
 
 def _names(resolver: Any) -> list[str]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from graphcl.ranking.known import KnownTriples
 from kge.datasets import UnionDataset
 from kge.experiment.figures import all_known, draw_false
+from kge.query_vectors import asked_triples
 from kge.sampling.candidate_scores import undisturbed
 from kge.sampling.filtering import corrupt
 from kge.sampling.mining import mine
@@ -37,6 +38,7 @@ def sample_scores(
 
     ``hard`` are the best scored of a random pool of entities, ``structural`` are within two steps
     of the entity that stays, ``random`` are any. None of them is a triple of the three splits.
+    A model with inverse relations scores heads as it ranks them, by the inverse triples.
 
     Args:
         model: whose scores.
@@ -57,14 +59,19 @@ def sample_scores(
         max_members=256,
     )
     parts: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}
-    parts["positive"].append(picked)
+    parts["positive"].append(asked_triples(model, picked, "tail"))
     with undisturbed(model):
         for side, column in COLUMN.items():
-            hard = mine(model, picked, side, pool, _PER_TRIPLE, known)
-            parts["hard"].append(_corrupted(picked, hard.ids, column)[hard.found])
-            parts["structural"].append(_structural(index, picked, side, known, generator))
+            hard = mine(model, picked, side, pool, _PER_TRIPLE, known, own_ids=False)
+            near = _structural(index, picked, side, known, generator)
             ids, valid = draw_false(picked, column, _PER_TRIPLE, known, generator)
-            parts["random"].append(_corrupted(picked, ids, column)[valid])
+            negatives = {
+                "hard": _corrupted(picked, hard.ids, column)[hard.found],
+                "structural": near,
+                "random": _corrupted(picked, ids, column)[valid],
+            }
+            for kind, triples in negatives.items():
+                parts[kind].append(asked_triples(model, triples, side))
         return {kind: _scores(model, torch.cat(triples)) for kind, triples in parts.items()}
 
 

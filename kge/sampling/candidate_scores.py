@@ -53,7 +53,7 @@ def undisturbed(model: Model) -> Iterator[Model]:
 
 
 def candidate_scorer(
-    model: Model, *, shared: bool, mode: InductiveMode | None = None
+    model: Model, *, shared: bool, mode: InductiveMode | None = None, own_ids: bool = True
 ) -> CandidateScorer:
     """The quickest way to score candidates with ``model``.
 
@@ -65,14 +65,19 @@ def candidate_scorer(
         model: any PyKEEN model.
         shared: whether pools will be (P,), not (B, P).
         mode: PyKEEN's inductive mode.
+        own_ids: queries name relations as the model does, which with inverse relations counts
+            both, as PyKEEN's samplers get them. False: as the graph does; heads are then asked
+            for as in evaluation, by the inverse relation.
     """
     from pykeen.nn.representation import Embedding
 
-    from kge.query_vectors import query_key_model
+    from kge.query_vectors import asked_triples, query_key_model
 
     def own(queries: Tensor, side: Side, pool: Tensor) -> Tensor:
         queries, pool = queries.to(model.device), pool.to(model.device)
-        if side == "tail":
+        if not own_ids:
+            queries = asked_triples(model, queries, side)
+        if side == "tail" or (model.use_inverse_triples and not own_ids):
             scores = model.score_t(queries[:, :2], tails=pool, mode=mode)
         else:
             scores = model.score_h(queries[:, 1:], heads=pool, mode=mode)
@@ -85,12 +90,14 @@ def candidate_scorer(
         return CandidateScorer(own, 2**17, "entity vectors are computed, not looked up")
 
     def compared(queries: Tensor, side: Side, pool: Tensor) -> Tensor:
-        head, relation, tail = queries.to(model.device).unbind(1)
-        ours = (
-            vectors.tail_queries(head, relation)
-            if side == "tail"
-            else vectors.head_queries(relation, tail)
-        )
+        queries = queries.to(model.device)
+        head, relation, tail = queries.unbind(1)
+        if not own_ids:
+            ours = vectors.queries(queries, side)
+        elif side == "tail":
+            ours = vectors.tail_queries(head, relation)
+        else:
+            ours = vectors.head_queries(relation, tail)
         theirs = vectors.keys(side)[pool.to(model.device)]
         if vectors.score == "dot":
             return (ours @ theirs.T).float().cpu()

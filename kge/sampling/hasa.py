@@ -243,6 +243,7 @@ class HaSaNegativeSampler(NegativeSampler):
         triples makes it too high. Uses a generator of its own.
         """
         generator = torch.Generator().manual_seed(seed)
+        share = max(share, 1 / len(self.known))  # of few triples one at least
         kept, hidden = mask_triples(self.known.triples, share, generator)
         twin = HaSaNegativeSampler(
             mapped_triples=kept,

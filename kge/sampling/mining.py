@@ -41,6 +41,7 @@ def mine(
     known: KnownTriples,
     *,
     mode: InductiveMode | None = None,
+    own_ids: bool = True,
 ) -> Mined:
     """Top ``count`` candidates of each query, known answers and the query's own left out.
 
@@ -56,6 +57,8 @@ def mine(
         count: how many to find.
         known: triples that are no negatives; on the device of ``queries``, as the result is.
         mode: PyKEEN's inductive mode.
+        own_ids: of relations in ``queries`` and ``known``, see
+            :func:`~kge.sampling.candidate_scores.candidate_scorer`.
 
     Raises:
         NonFiniteScores: the model gave NaN, which would pass for the best score.
@@ -65,7 +68,7 @@ def mine(
     best = torch.full((len(queries), count), -torch.inf)
     ids = torch.zeros(len(queries), count, dtype=torch.int64)
     columns = min(width, _POOL)
-    scorer = candidate_scorer(model, shared=shared, mode=mode)
+    scorer = candidate_scorer(model, shared=shared, mode=mode, own_ids=own_ids)
     rows = max(1, scorer.block // max(1, columns))
     place, again = None, None
     if shared:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from graphcl.kernels import Exclude, KeyWeight, SimilarityWeight, TileWeight, negative_logsumexp
-from kge.query_vectors import query_key_model
+from kge.query_vectors import asked_triples, query_key_model
 from kge.structure import Side
 from kge.training.batch_vectors import BatchVectors
 from kge.training.candidates import COLUMN
@@ -185,8 +185,7 @@ def _model_fold(
     mode: InductiveMode | None,
 ) -> Fold:
     """Scores as the model itself gives them, for its own ids of (inverse) relations."""
-    inverse = side == "head" and model.use_inverse_triples
-    by_tail = side == "tail" or inverse
+    by_tail = side == "tail" or model.use_inverse_triples
     method: Callable[..., Tensor] = model.score_t if by_tail else model.score_h
     name = "tails" if by_tail else "heads"
     if name not in inspect.signature(method).parameters:
@@ -194,16 +193,8 @@ def _model_fold(
             f"{type(model).__name__} cannot score some entities alone, which in-batch training "
             "needs; train it with training_loop='lcwa' or 'slcwa'"
         )
-    if inverse:
-        asked = model._prepare_batch(triples[:, 1:], index_relation=0)
-        asked = model._prepare_inverse_batch(asked, index_relation=0)
-        whole = torch.cat([asked, triples[:, :1]], 1)
-    elif by_tail:
-        asked = model._prepare_batch(triples[:, :2], index_relation=1)
-        whole = torch.cat([asked, triples[:, 2:]], 1)
-    else:
-        asked = model._prepare_batch(triples[:, 1:], index_relation=0)
-        whole = torch.cat([triples[:, :1], asked], 1)
+    whole = asked_triples(model, triples, side)
+    asked = whole[:, :2] if by_tail else whole[:, 1:]
     own = model.score_hrt(whole, mode=mode)[:, 0]
     asked = asked if rows is None else asked[rows]
 

@@ -281,7 +281,16 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
     def _with_mined(self, triples: Tensor, side: Side, candidates: Candidates) -> Candidates:
         pool = torch.randint(self._entities, (self.mine_pool,)).unique()
         with undisturbed(self.model):
-            best = mine(self.model, triples, side, pool, self.mined, self._known, mode=self.mode)
+            best = mine(
+                self.model,
+                triples,
+                side,
+                pool,
+                self.mined,
+                self._known,
+                mode=self.mode,
+                own_ids=False,
+            )
         found = best.ids[best.found]
         return Candidates(torch.cat([candidates.ids, found]).unique(), candidates.log_weight)
 

@@ -671,3 +671,10 @@ def test_hpo_keeps_the_sampler(nations):
     assert {"loss.beta", "loss.tau_plus", "loss.temperature"} <= names
     assert result.study.trials[0].value is not None
     assert _Spy.built >= 1
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_tau_plus_of_few_triples_hides_one(count: int) -> None:
+    chain = torch.tensor([[i, 0, i + 1] for i in range(count)])
+    sampler = HaSaNegativeSampler(mapped_triples=chain, num_negs_per_pos=4, hard_share=0)
+    assert min(1 / (count + 1), 0.2) <= sampler.estimate_tau_plus().overall <= 0.2

@@ -325,19 +325,23 @@ def test_weights_make_the_sum_over_candidates_unbiased(in_batch: bool) -> None:
     assert error < 0.02 * value.sum()
 
 
-def test_mined_entities_are_the_best_of_the_pool() -> None:
-    triples = factory()
-    model = model_of("distmult", {}, triples)
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("side", ["head", "tail"])
+@pytest.mark.parametrize("name", ["distmult", "transh"])
+def test_mined_entities_are_the_best_of_the_pool(name: str, side: Any, inverse: bool) -> None:
+    triples = factory(inverse)
+    model = model_of(name, {}, triples)
     loop = loop_of(model, triples, pool=1, in_batch=False, mined=2, mine_pool=400)
     rows = triples.mapped_triples[:4]
     batch = loop.loader.collate_fn(rows)
-    found = set(loop._with_mined(rows, "tail", batch.tail).ids.tolist())
+    drawn = getattr(batch, side)
+    found = set(loop._with_mined(rows, side, drawn).ids.tolist())
     known = KnownTriples(triples.mapped_triples, num_entities=14, num_relations=55)
-    best = set(batch.tail.ids.tolist())
-    scores = dense_scores(model, rows, "tail").detach()
+    best = set(drawn.ids.tolist())
+    scores = dense_scores(model, rows, side).detach()
     for row, one in zip(rows, scores, strict=True):
         asked = row.repeat(14, 1)
-        asked[:, 2] = torch.arange(14)
+        asked[:, 0 if side == "head" else 2] = torch.arange(14)
         one[known.contains(asked)] = -torch.inf
         best |= set(one.topk(2).indices.tolist())
     assert found == best

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pykeen.models import DistMult
 
+from kge.datasets import load_dataset
 from kge.experiment.figures import all_known
 from kge.experiment.files import read_json
 from kge.experiment.fitting import load_model
@@ -63,6 +65,23 @@ def test_hard_ones_are_the_best_scored(loaded: tuple[Any, Any, Any]) -> None:
             made = made[~known.contains(made)]
             expected += model.score_hrt(made).view(-1).sort(descending=True).values[:4].tolist()
     assert sorted(best.tolist()) == pytest.approx(sorted(expected), abs=1e-5)
+
+
+def test_a_model_of_inverse_relations_scores_as_it_ranks() -> None:
+    graph = load_dataset("nations", create_inverse_triples=True)
+    model = DistMult(triples_factory=graph.training, embedding_dim=4, random_seed=0).eval()
+    scores = sample_scores(model, graph, rows=20)
+    known, test = all_known(graph), graph.testing.mapped_triples
+    rows = test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:20]]
+    assert scores["positive"] == pytest.approx(model.predict_hrt(rows).view(-1).tolist())
+    expected = []
+    for side, column in (("head", 0), ("tail", 2)):
+        for row, found in zip(rows, model.predict(rows, side), strict=True):
+            made = row.repeat(14, 1)
+            made[:, column] = torch.arange(14)
+            best = found[~known.contains(made)].sort(descending=True).values[:4]
+            expected += best.tolist()
+    assert sorted(scores["hard"].tolist()) == pytest.approx(sorted(expected), abs=1e-6)
 
 
 def test_a_kind_without_triples_is_not_drawn() -> None:

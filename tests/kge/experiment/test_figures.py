@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from pykeen.models import DistMult
+from pykeen.evaluation import RankBasedEvaluator
+from pykeen.models import DistMult, model_resolver
 
 from graphcl.ranking.known import KnownTriples
 from kge.datasets import load_dataset
@@ -51,6 +52,31 @@ def test_ogb_figures_agree_in_expectation_with_full_ranks(umls: Any) -> None:
     assert some == ogb_figures(model, umls, "test", candidates=20)
     # An untrained model ranks at random: hits@10 of 21 competitors.
     assert some["hits@10"] == pytest.approx(10 / 21, abs=0.06)
+
+
+@pytest.mark.parametrize("model", ["distmult", "transh"])
+def test_ogb_figures_ask_a_model_of_inverse_relations_as_full_ranks_do(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all false entities as candidates both protocols have the same ranks."""
+    graph = load_dataset("nations", create_inverse_triples=True)
+    made = model_resolver.make(
+        model, triples_factory=graph.training, embedding_dim=8, random_seed=0
+    ).eval()
+
+    def every(triples: Any, column: int, count: int, *_: Any) -> Any:
+        ids = torch.arange(14).expand(len(triples), 14)
+        whole = triples[:, None].repeat(1, 14, 1)
+        whole[..., column] = ids
+        return ids, ~all_known(graph).contains(whole)
+
+    monkeypatch.setattr("kge.experiment.figures.draw_false", every)
+    found = ogb_figures(made, graph, "test", candidates=13)
+    known = [graph.training.mapped_triples, graph.validation.mapped_triples]
+    expected = RankBasedEvaluator().evaluate(
+        made, graph.testing.mapped_triples, additional_filter_triples=known, use_tqdm=False
+    )
+    assert found["mrr"] == pytest.approx(expected.get_metric("mrr"), abs=1e-6)
 
 
 def test_more_candidates_than_entities_are_refused(finished: Path) -> None:

@@ -1,12 +1,17 @@
 """Negatives of a triple given by labels."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from kge.datasets import load_dataset
+from kge.experiment.files import read_json
+from kge.experiment.fitting import load_model
+from kge.experiment.graph import graph_of_run
 from kge.experiment.offering import ids_of, offer
+from kge.experiment.running import settings_of_run
 from kge.structure import StructureIndex
 
 TRIPLE = "brazil ngo china"
@@ -49,6 +54,28 @@ def test_a_run_gives_the_model_that_mines_and_scores(finished: Path) -> None:
     every = offer("nations", "uniform", TRIPLE, num=14, run=finished)
     settings = {"hard_share": 1.0, "num_structural": 0, "num_negs_per_pos": 4}
     mined = offer("nations", "hasa", TRIPLE, num=14, run=finished, overrides=settings)
+    for side in ("head", "tail"):
+        scores = {one.entity: one.score for one in every if one.side == side}
+        best = sorted(scores, key=scores.__getitem__, reverse=True)[:2]
+        assert {one.entity for one in mined if one.side == side} == set(best)
+
+
+def test_scores_and_mining_of_a_model_with_inverse_relations(train: Any, tmp_path: Path) -> None:
+    train(tmp_path, "hasa", overrides={"create_inverse_triples": True})
+    every = offer("nations", "uniform", TRIPLE, num=14, run=tmp_path)
+    config = read_json(tmp_path / "config.json")
+    graph = graph_of_run(config)
+    model = load_model(tmp_path / "seed-0" / "model.pt", graph, settings_of_run(config))
+    _, relation, _ = ids_of(TRIPLE, graph)
+    for one in every:
+        assert one.triple[1] == relation
+        expected = model.predict_hrt(torch.tensor([one.triple])).item()
+        assert one.score == pytest.approx(expected, abs=1e-6)
+        held = list(one.triple) in graph.validation.mapped_triples.tolist()
+        assert ("valid" in one.known) == held
+        assert "train" not in one.known
+    settings = {"hard_share": 1.0, "num_structural": 0, "num_negs_per_pos": 4}
+    mined = offer("nations", "hasa", TRIPLE, num=14, run=tmp_path, overrides=settings)
     for side in ("head", "tail"):
         scores = {one.entity: one.score for one in every if one.side == side}
         best = sorted(scores, key=scores.__getitem__, reverse=True)[:2]

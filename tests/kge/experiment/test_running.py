@@ -285,3 +285,21 @@ def test_inverse_relations(train: Any, tmp_path: Path) -> None:
     assert not [label for label in labels if label.endswith("_inverse")]
     first = content(tmp_path / "metrics.json")["metrics"]
     assert evaluate_run(tmp_path, progress=False, device="cpu")["metrics"] == first
+
+
+@pytest.mark.parametrize("negatives", ["uniform", "inbatch"])
+def test_adamw_and_clipped_gradients_train(negatives: str, train: Any, tmp_path: Path) -> None:
+    # Adam divides by the size of gradients, but for those below its epsilon of 1e-8.
+    overrides = {"optimizer": "adamw", "weight_decay": 0.1, "gradient_clipping_max_norm": 1e-9}
+    metrics = train(tmp_path / "clipped", negatives, overrides=overrides)
+    free = train(tmp_path / "free", negatives, overrides={"optimizer": "adamw"})
+    assert 0 < metrics["metrics"]["mrr"]["mean"] <= 1
+    assert metrics["metrics"] != free["metrics"]
+
+
+def test_a_diverged_training_is_named(train: Any, tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match=r"lr=1e\+30 has diverged"):
+        train(tmp_path / "run", overrides={"lr": 1e30})
+    for overrides in ({"gradient_clipping_max_norm": -1}, {"gradient_clipping_max_abs_value": 0}):
+        with pytest.raises(ValueError, match="must be positive"):
+            train(tmp_path / f"clip{len(overrides)}", overrides=overrides)

@@ -121,3 +121,25 @@ def test_keywords_of_parents_count_where_they_are_passed_on() -> None:
     assert keywords(Child, inherited=False) == {"depth": None}
     with pytest.raises(ValueError, match="unknown setting 'q'"):
         home_of("q", {"child": keywords(Child)})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"embedding_dim": 0}, "embedding_dim must be a whole number from 1, got 0"),
+        ({"embedding_dim": 1.5}, "embedding_dim must be a whole number from 1, got 1.5"),
+        ({"batch_size": 0}, "batch_size must be a whole number from 1, got 0"),
+        ({"num_negs_per_pos": "many"}, "num_negs_per_pos must be a whole number from 1"),
+        ({"num_workers": -1}, "num_workers must be a whole number from 0, got -1"),
+        ({"optimizer": "lbfgs"}, "'lbfgs' evaluates the loss several times a step"),
+        ({"optimizer": "sparseadam"}, "add --negatives inbatch --set row_gradients=true"),
+    ],
+)
+def test_what_would_fail_in_pykeen_is_refused(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings_for("distmult", "uniform", overrides=overrides)
+
+
+def test_sparse_adam_with_gradients_of_rows() -> None:
+    overrides = {"optimizer": "sparseadam", "row_gradients": True}
+    assert settings_for("complex", "inbatch", overrides=overrides).optimizer == "sparseadam"
