@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphcl.losses.meow import widened
+from graphcl.losses.precision import widened
 
 
 class BootstrapLoss(nn.Module):
