@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import coalesce, remove_self_loops, to_undirected
 
+from graphcl.views.pair_keys import random_key
+
 _MOST_PAIRS = 1 << 26
 _ROW_ENTRIES = 1 << 22
 """Entries of the product that one piece of rows may fill, at worst."""
@@ -33,8 +35,8 @@ def influence_pairs(
         num_nodes: N.
         order: r.
         cumulative: sum over all steps.
-        keep: keep so many of the largest entries of each row, ties in favour of small ids (where
-            nodes are stored by class, that favours a class; shuffle them, or keep more). What is
+        keep: keep so many of the largest entries of each row; among equal ones chance decides, the
+            same every time, and not the order of nodes, which may follow their classes. What is
             dropped is not made up for: in the loss a scale of a row is a constant.
 
     Returns:
@@ -64,14 +66,14 @@ def influence_pairs(
         for _ in range(order - 1):
             power = power @ walk
             total = total + power if cumulative else power
-        part = _largest(total, keep)
+        part = _largest(total, keep, start)
         held += len(part[0])
         if held > _MOST_PAIRS:
             raise ValueError(
                 f"influence of order {order} has more than {_MOST_PAIRS} pairs on this graph; keep "
                 "the largest of each row (keep=64), or sample walks"
             )
-        parts.append((part[0] + start, part[1], part[2]))
+        parts.append(part)
     row, column, value = (np.concatenate(group) for group in zip(*parts, strict=True))
     pairs = torch.from_numpy(np.stack([row, column]).astype(np.int64))
     return pairs.to(edge_index.device), torch.from_numpy(value).float().to(edge_index.device)
@@ -137,13 +139,17 @@ def _neighbours(edge_index: Tensor, num_nodes: int, order: int) -> tuple[np.ndar
     return ptr, column.copy()
 
 
-def _largest(matrix: sp.csr_matrix, keep: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, columns and values of the ``keep`` largest entries of each row, sorted."""
+def _largest(
+    matrix: sp.csr_matrix, keep: int | None, first: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns and values of the ``keep`` largest entries of each row from ``first`` on."""
     matrix.sort_indices()
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    row = np.repeat(np.arange(first, first + matrix.shape[0]), np.diff(matrix.indptr))
     column, value = matrix.indices, matrix.data
     if keep is not None:
-        order = np.lexsort((column, -value, row))
+        key = random_key(matrix.shape[1], 0)(row, column)
+        # In single precision equal sums are equal whatever order they were added in.
+        order = np.lexsort((key, -value.astype(np.float32), row))
         place = np.arange(len(order)) - np.repeat(matrix.indptr[:-1], np.diff(matrix.indptr))
         kept = np.sort(order[place < keep])
         row, column, value = row[kept], column[kept], value[kept]

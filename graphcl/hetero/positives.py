@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graphcl.metapaths.composition import MetaPath
-from graphcl.metapaths.pathsim import random_key
+from graphcl.views.pair_keys import random_key
 
 
 def positive_pairs(paths: Sequence[MetaPath], threshold: int, *, seed: int = 0) -> Tensor:

@@ -71,6 +71,15 @@ def test_the_largest_of_each_row_are_kept(keep: int) -> None:
     torch.testing.assert_close(kept[at], full[at])
 
 
+def test_ties_are_not_broken_by_the_order_of_nodes() -> None:
+    hub = torch.stack([torch.full((400,), 200), torch.arange(401)[torch.arange(401) != 200]])
+    pairs, _ = influence_pairs(hub, 401, 1, keep=100)
+    kept = pairs[1, pairs[0] == 200]
+    assert len(kept) == 100
+    assert abs(float(kept.double().mean()) - 200) < 40  # standard error 10
+    assert torch.equal(pairs, influence_pairs(hub, 401, 1, keep=100)[0])
+
+
 def test_a_graph_without_edges_is_its_own_influence() -> None:
     nothing = torch.empty(2, 0, dtype=torch.long)
     for pairs, weight in (influence_pairs(nothing, 4, 3), sampled_influence(nothing, 4, 3, 2)):
@@ -112,9 +121,9 @@ def test_order_four_is_never_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_ROW_ENTRIES", 1 << 20)
     real = module._largest
 
-    def noting(matrix: Any, keep: Any) -> Any:
+    def noting(matrix: Any, *settings: Any) -> Any:
         held.append(matrix.nnz)
-        return real(matrix, keep)
+        return real(matrix, *settings)
 
     monkeypatch.setattr(module, "_largest", noting)
     drawn = torch.randint(nodes, (2, 2 * nodes), generator=torch.Generator().manual_seed(0))
