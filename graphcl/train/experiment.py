@@ -209,7 +209,7 @@ def run_experiment(
     ]
     metrics: dict[str, Any] = {}
     if is_first():
-        metrics = _summary(config, results, device)
+        metrics = _summary(config, results)
         _gather(folder, seeds)
         write_json(folder / "metrics.json", metrics)
     with telling_of_lost_processes(folder):
@@ -229,6 +229,8 @@ def _one_seed(
     if done.exists():
         result: dict[str, Any] = read_json(done)
         return result
+    # As it is now: a summary may be written again by later versions.
+    measured_with = environment(options["device"])
     graph, links = training_graph(data, config, seed)
     torch.manual_seed(seed)
     method = settings.build(method_class(settings.method).input_channels(graph))
@@ -263,6 +265,7 @@ def _one_seed(
             "evaluate": time.perf_counter() - started,
         },
         "peak_memory_bytes": trained.peak_memory_bytes,
+        "environment": measured_with,
     }
     if trained.prepare_seconds is not None:
         result["seconds"]["prepare"] = trained.prepare_seconds
@@ -333,9 +336,7 @@ def _gather(folder: Path, seeds: Sequence[int]) -> None:
             shutil.copyfileobj(source, copy)
 
 
-def _summary(
-    config: Mapping[str, Any], results: Sequence[Mapping[str, Any]], device: str
-) -> dict[str, Any]:
+def _summary(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     names = list(results[0]["metrics"])
     seconds = {
         name: mean(result["seconds"][name] for result in results) for name in results[0]["seconds"]
@@ -357,7 +358,7 @@ def _summary(
         "selection": results[0].get("selection", "none"),
         "seconds": seconds,
         "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
-        "environment": environment(device),
+        "environment": results[-1]["environment"],
     }
 
 

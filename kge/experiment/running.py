@@ -130,7 +130,7 @@ def run_experiment(
             for name in ("train", "epoch", "evaluate")
         },
         "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
-        "environment": environment(target),
+        "environment": results[-1]["environment"],
     }
     gather(folder, seeds)
     write_json(folder / "metrics.json", metrics)
@@ -211,6 +211,8 @@ def _one_seed(
     device: torch.device = options["device"]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    # As it is now: a summary may be written again by later versions.
+    measured_with = environment(device)
     fitted = fit(graph, settings, folder, seed=seed, **options)
     started = time.perf_counter()
     report = rank(fitted.model, graph, "test", progress=options["progress"])
@@ -232,6 +234,7 @@ def _one_seed(
             "evaluate": seconds,
         },
         "peak_memory_bytes": peak_memory(device),
+        "environment": measured_with,
     }
     write_json(done, result)
     (folder / "best.pt").unlink(missing_ok=True)  # model.pt has the same weights

@@ -104,6 +104,15 @@ def test_metrics_have_the_documented_form(tmp_path: Path) -> None:
     assert {"torch", "device", "threads", "version", "commit"} <= environment.keys()
 
 
+def test_a_summary_keeps_what_its_seeds_were_measured_with(tmp_path: Path) -> None:
+    before = run(tmp_path, seeds=(0,))
+    done = tmp_path / "seed-0" / "result.json"
+    older = read(done)
+    older["environment"]["commit"] = "0123456789ab"
+    done.write_text(json.dumps(older))
+    assert run(tmp_path, seeds=(0,)) == {**before, "environment": older["environment"]}
+
+
 def test_accuracy_is_the_probes_on_the_stored_embeddings(tmp_path: Path) -> None:
     metrics = run(tmp_path, seeds=(1,))
     data = load_dataset("karate")
