@@ -87,8 +87,9 @@ def fit_links(
         progress: show a progress bar.
 
     Raises:
-        ValueError: epochs or batch_size below 1, features that do not fit the split, no training
-            edges, or a K above the number of negatives, of which every positive would be a hit.
+        ValueError: epochs or batch_size below 1, features that do not fit the split, a part
+            without edges, or a K above the number of negatives, of which every positive would be a
+            hit.
         FloatingPointError: the loss is not finite.
     """
     if epochs < 1 or batch_size < 1:
@@ -96,8 +97,9 @@ def fit_links(
     metric = split.metric or f"hits@{k}"
     if x.shape[0] != split.num_nodes:
         raise ValueError(f"x has {x.shape[0]} rows, the split {split.num_nodes} nodes")
-    if not split.train.shape[1]:
-        raise ValueError("the split has no training edges")
+    for part in ("train", "validation", "test"):
+        if not getattr(split, part).shape[1]:
+            raise ValueError(f"the split has no {part} edges; hold out more")
     fewest = min(split.validation_negatives.shape[1], split.test_negatives.shape[1])
     if not split.metric and k > fewest:
         raise ValueError(f"hits@{k} needs {k} negatives, the split has {fewest}: choose a lower k")

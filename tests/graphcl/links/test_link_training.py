@@ -239,6 +239,7 @@ def test_a_k_above_the_number_of_negatives_is_refused() -> None:
     message = f"hits@{count + 1} needs {count + 1} negatives, the split has {count}"
     with pytest.raises(ValueError, match=message):
         fit_links(PropagationEncoder(5, 4), GAE(4, 4), x, split, k=count + 1, progress=False)
-    bare = replace(split, train=split.train[:, :0])
-    with pytest.raises(ValueError, match="no training edges"):
-        fit_links(PropagationEncoder(5, 4), GAE(4, 4), x, bare, k=1, progress=False)
+    for part in ("train", "validation", "test"):
+        bare = replace(split, **{part: getattr(split, part)[:, :0]})
+        with pytest.raises(ValueError, match=f"no {part} edges"):
+            fit_links(PropagationEncoder(5, 4), GAE(4, 4), x, bare, progress=False)
