@@ -358,7 +358,7 @@ def _summary(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) ->
         "selection": results[0].get("selection", "none"),
         "seconds": seconds,
         "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
-        "environment": results[-1]["environment"],
+        "environment": results[-1].get("environment"),  # absent from seeds of earlier versions
     }
 
 

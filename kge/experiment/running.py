@@ -130,7 +130,7 @@ def run_experiment(
             for name in ("train", "epoch", "evaluate")
         },
         "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
-        "environment": results[-1]["environment"],
+        "environment": results[-1].get("environment"),  # absent from seeds of earlier versions
     }
     gather(folder, seeds)
     write_json(folder / "metrics.json", metrics)
