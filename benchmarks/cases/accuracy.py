@@ -1,4 +1,4 @@
-"""Linear probes at the papers' settings beside the published figures, selected on validation."""
+"""Methods at their recipes beside the published figures; nothing is selected on test."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         "method",
         "dataset",
         "protocol",
-        "differs from the paper",
+        "differs from the recipe",
         "epochs",
         "seeds",
         "measured %",
