@@ -39,7 +39,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes (N, D) of features (N, F) of any precision, dense or in CSR layout."""
-        h = x.to(next(self.parameters()).dtype)
+        h = x.to(next(self.parameters(), x).dtype)
         for place, layer in enumerate(self.encoder):
             h = F.relu(h) if place else h
             h = _linear(layer, h)

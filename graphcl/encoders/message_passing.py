@@ -115,7 +115,8 @@ class MessagePassingEncoder(nn.Module):
                 f"x has shape {tuple(x.shape)}: give (N, {self.in_channels}), the width that the "
                 "encoder was made for"
             )
-        x = x.to(next(self.parameters()).dtype)
+        weight = next(self.parameters(), x)  # weights swapped for plain tensors are no parameters
+        x = x.to(weight.dtype)
         if edge_index.is_floating_point():
             raise ValueError(f"edge_index has dtype {edge_index.dtype}: give integers")
         if edge_index.numel():
