@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.earlier import earlier_rows
 from benchmarks.words import percent
 from graphcl.train.experiment import run_experiment
-from graphcl.train.files import read_json
 
 
 class Entry(NamedTuple):
@@ -103,8 +103,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train what has not been trained under ``--out`` and collect the run files."""
     rows = []
-    before = read_json(options.json)["rows"] if options.json and options.json.exists() else []
-    measured = {f"{row['dataset']}-{row['method']}": row for row in before}
+    measured = {f"{row['dataset']}-{row['method']}": row for row in earlier_rows(options.json)}
     for entry in ENTRIES:
         name = f"{entry.dataset}-{entry.method}"
         if options.only and name not in options.only:

@@ -9,8 +9,8 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from benchmarks.cases.kg_negative_cells import false_negative_rate, seconds_to_share
+from benchmarks.earlier import earlier_rows
 from benchmarks.words import percent
-from graphcl.train.files import read_json
 from kge.datasets import UnionDataset, load_dataset
 from kge.experiment.running import run_experiment
 
@@ -88,10 +88,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train what has not been trained under ``--out`` and collect the run files."""
-    if options.json and options.json.exists():
-        rows = {_key(row): row for row in read_json(options.json)["rows"]}
-    else:
-        rows = {}
+    rows = {_key(row): row for row in earlier_rows(options.json)}
     for dataset, regimes in REGIMES.items():
         if options.only and dataset not in options.only:
             continue

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from benchmarks.earlier import earlier_rows
 from graphcl.train.files import read_json, write_json
 from kge.datasets import UnionDataset, load_dataset
 from kge.experiment.figures import metrics_of, rank
@@ -92,8 +93,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train what has not been trained under ``--out``; an interrupted training goes on."""
     torch.set_num_threads(options.threads)
-    before = read_json(options.json)["rows"] if options.json and options.json.exists() else []
-    rows = {row["dataset"]: row for row in before}
+    rows = {row["dataset"]: row for row in earlier_rows(options.json)}
     for dataset, entry in ENTRIES.items():
         if not options.only or dataset in options.only:
             rows[dataset] = _row(options, dataset, entry)
@@ -109,9 +109,7 @@ def _row(options: argparse.Namespace, dataset: str, entry: Entry) -> dict[str, A
         if before["settings"] != wanted:
             raise ValueError(f"{folder} holds a training of other settings; give a new --out")
         return before
-    settings = settings_for(
-        "complex", "inbatch", epochs=entry.epochs, overrides={**COMMON, **entry.settings}
-    )
+    settings = settings_for("complex", "inbatch", overrides=wanted)
     initial = partial(torch.nn.init.normal_, std=INITIAL)
     settings.options["model"] |= {
         "regularizer": None,

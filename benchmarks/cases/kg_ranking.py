@@ -12,8 +12,8 @@ from pykeen.evaluation import RankBasedEvaluator
 from pykeen.models import Model, model_resolver
 from torch import Tensor
 
+from benchmarks.earlier import earlier_rows
 from benchmarks.timing import peak, peak_growth, quantiles
-from graphcl.train.files import read_json
 from kge.datasets import load_dataset
 from kge.evaluation.fused_rank_based import FusedRankBasedEvaluator
 from kge.union_dataset import UnionDataset
@@ -149,9 +149,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     In float32 PyKEEN's scores of a triple depend on what is scored beside it, so that near ties
     may change places there: that difference is reported, not checked.
     """
-    before = read_json(options.json)["rows"] if options.json and options.json.exists() else []
     fresh = {(options.dataset, name) for name in options.models}
-    rows = [row for row in before if (row["dataset"], row["model"]) not in fresh]
+    rows = [
+        row for row in earlier_rows(options.json) if (row["dataset"], row["model"]) not in fresh
+    ]
     for name in options.models:
         graph, model, triples = prepare(options, name)
         values, seconds = {}, {}

@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from benchmarks.earlier import earlier_rows
 from benchmarks.words import percent
 from graphcl.train.experiment import run_experiment
-from graphcl.train.files import read_json
 
 
 class Entry(NamedTuple):
@@ -19,6 +19,11 @@ class Entry(NamedTuple):
     method: str
     dataset: str
     overrides: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """As in ``--only``."""
+        return f"{self.dataset}-{self.method}"
 
 
 ENTRIES = [
@@ -49,26 +54,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train what has not been trained under ``--out`` and compare the run files."""
-    before = read_json(options.json)["rows"] if options.json and options.json.exists() else []
-    rows = {f"{row['dataset']}-{row['method']}": row for row in before}
+    rows = {f"{row['dataset']}-{row['method']}": row for row in earlier_rows(options.json)}
     for entry in ENTRIES:
-        name = f"{entry.dataset}-{entry.method}"
-        if not options.only or name in options.only:
-            rows[name] = _row(options, entry, name)
-    names = [f"{entry.dataset}-{entry.method}" for entry in ENTRIES]
-    return {"rows": [rows[name] for name in names if name in rows]}
+        if not options.only or entry.name in options.only:
+            rows[entry.name] = _row(options, entry)
+    return {"rows": [rows[entry.name] for entry in ENTRIES if entry.name in rows]}
 
 
-def _row(options: argparse.Namespace, entry: Entry, name: str) -> dict[str, Any]:
+def _row(options: argparse.Namespace, entry: Entry) -> dict[str, Any]:
+    folder = options.out / entry.name
     first = {
-        kappa: _train(options, entry, kappa, [0], options.out / name)["metrics"]
-        for kappa in options.kappas
+        kappa: _train(options, entry, kappa, [0], folder)["metrics"] for kappa in options.kappas
     }
     validation = {kappa: one["validation_accuracy"]["mean"] for kappa, one in first.items()}
     kappa = max(validation, key=lambda one: validation[one])
     seeds = list(range(options.seeds))
     # Without weight on POT the host sees the same views: budgeted, and with whole features.
-    host, pot = (_train(options, entry, one, seeds, options.out / name) for one in (0.0, kappa))
+    host, pot = (_train(options, entry, one, seeds, folder) for one in (0.0, kappa))
     pairs = zip(*(one["metrics"]["accuracy"]["values"] for one in (host, pot)), strict=True)
     gains = [after - before for before, after in pairs]
     return {

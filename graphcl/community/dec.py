@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from graphcl.losses.precision import widened
+
 
 def student_assignment(z: Tensor, centres: Tensor, *, freedom: float = 1.0) -> Tensor:
     r"""Membership of every node in every cluster (DEC, Xie et al., 2016, arXiv 1511.06335).
@@ -34,8 +36,7 @@ def student_assignment(z: Tensor, centres: Tensor, *, freedom: float = 1.0) -> T
         )
     if not (freedom > 0 and math.isfinite(freedom)):
         raise ValueError(f"freedom must be positive and finite, got {freedom}")
-    if z.dtype in (torch.float16, torch.bfloat16):
-        z, centres = z.float(), centres.float()
+    z, centres = widened(z, centres)
     # Differences, not products: far from the origin those lose the digits that matter here.
     distance = torch.cdist(z, centres, compute_mode="donot_use_mm_for_euclid_dist")
     log_kernel = -(freedom + 1) / 2 * torch.log1p(distance.square() / freedom)

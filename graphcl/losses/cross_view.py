@@ -66,7 +66,8 @@ class HeCoLoss(nn.Module):
             )
         if positives.dim() != 2 or positives.shape[0] != 2 or positives.is_floating_point():
             raise ValueError(f"positives must be integers (2, P), got {tuple(positives.shape)}")
-        node = positives[0].long()
+        positives = positives.long()
+        node = positives[0]
         if positives.numel() and not 0 <= int(positives.min()) <= int(positives.max()) < len(a):
             raise ValueError(
                 f"positives name nodes {int(positives.min())} to {int(positives.max())}, but there "
@@ -80,7 +81,7 @@ class HeCoLoss(nn.Module):
             all_b, all_a = two_sided_logsumexp(a, b, tau=self.tau, impl=self.impl)
             losses = []
             for anchor, candidate, total in ((a, b, all_b), (b, a, all_a)):
-                logits = pair_products(anchor, positives.long(), candidate) / self.tau
+                logits = pair_products(anchor, positives, candidate) / self.tau
                 wanted = segment_logsumexp(logits, node, num_segments=len(a))
                 losses.append((total - wanted).mean())
             return self.balance * losses[0] + (1 - self.balance) * losses[1]

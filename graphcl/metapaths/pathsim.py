@@ -17,8 +17,6 @@ Ties = Literal["random", "value", "index"]
 TIES = get_args(Ties)
 _PIECE = 1 << 17
 
-"""(row ids, column ids) -> one number per pair; the smaller one comes first."""
-
 
 def path_sim(counts: sp.csr_matrix, own: np.ndarray, first: int = 0) -> sp.csr_matrix:
     r"""PathSim (Sun et al., 2011): :math:`2 C_{ij} / (C_{ii} + C_{jj})` on the nonzeros of C.

@@ -13,6 +13,7 @@ from graphcl.community.dec import clustering_divergence, sharpened_target, stude
 from graphcl.community.influence import influence_pairs, sampled_influence
 from graphcl.encoders.autoencoder import Autoencoder
 from graphcl.losses.pamc import Approximation, PamC
+from graphcl.losses.precision import widened
 from graphcl.methods.clustering import ClusteringMethod
 from graphcl.methods.preparation import Preparation
 from graphcl.methods.pretraining import check_finite, pretrain
@@ -146,8 +147,7 @@ class PamCGC(ClusteringMethod):
 
     def encode(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Codes of the features, in float32 or wider; edges play no part."""
-        z = self.autoencoder.encode(x)
-        return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
+        return widened(self.autoencoder.encode(x))[0]
 
     def memberships(self, z: Tensor) -> Tensor:
         """See :meth:`ClusteringMethod.memberships`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 TieKey = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Gives numbers (n,) for rows (n,) and columns (n,)."""
+"""(row ids, column ids) -> one number per pair; the smaller one comes first."""
 
 
 def random_key(nodes: int, seed: int) -> TieKey:

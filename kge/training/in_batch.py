@@ -211,17 +211,17 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
 
     def _losses(self, rows: dict[Side, Tensor], batch: Batch) -> Tensor:
         """Losses (sides, B) of B rows of a batch."""
-        device, entities = self.model.device, self._entities
+        device = self.model.device
         candidates: dict[Side, Candidates] = {side: getattr(batch, side) for side in rows}
         if self.mined:
             candidates = {
                 side: self._with_mined(rows[side], side, one) for side, one in candidates.items()
             }
-        named = [rows[side][:, [0, 2]].flatten() for side in rows]
-        named += [one.ids for one in candidates.values()]
-        whole = any(len(one.ids) == entities for one in candidates.values())
-        ids = None if whole else torch.cat(named).to(device)
-        vectors = batch_vectors(self.model, ids, mode=self.mode)
+        named = None
+        if all(len(one.ids) < self._entities for one in candidates.values()):
+            ends = [triples[:, [0, 2]].flatten() for triples in rows.values()]
+            named = torch.cat([*ends, *(one.ids for one in candidates.values())]).to(device)
+        vectors = batch_vectors(self.model, named, mode=self.mode)
         if (self.n3 or self.relations) and (
             vectors is None or not hasattr(self.model, "interaction")
         ):
