@@ -1,4 +1,4 @@
-"""ComplEx by in-batch contrast within a budget of training time, selected on validation."""
+"""Models by in-batch contrast within a budget of training time, selected on validation."""
 
 from __future__ import annotations
 
@@ -8,46 +8,61 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from benchmarks.earlier import earlier_rows
 from graphcl.train.files import read_json, write_json
 from kge.datasets import UnionDataset, load_dataset
 from kge.experiment.figures import metrics_of, rank
+from kge.experiment.files import replacing
 from kge.experiment.fitting import Fitted, fit
 from kge.experiment.settings import Settings, settings_for
+from kge.text.language_model import load_language_model
+from kge.text.sentences import sentences
+from kge.text.tokens import token_pieces
 
 INITIAL = 1e-3
 """Standard deviation of the initial embeddings, as in Lacroix et al. (2018)."""
+VECTORS = "vectors.npy"
+"""Of entities, by the language model of ``--encoder``; computed once under ``--out``."""
+TOKENS = 40
+"""Of each text, for the language model."""
 
 
 class Entry(NamedTuple):
     """Settings of one graph, chosen on validation; what else was tried is in the README.
 
     Attributes:
+        dataset: the graph.
+        model: as PyKEEN names it.
         minutes: that training may take, on two cores.
-        aim: test MRR asked for.
+        aim: test MRR asked for, if any.
         settings: on top of :data:`COMMON`.
         epochs: at most.
     """
 
+    dataset: str
+    model: str
     minutes: int
-    aim: float
+    aim: float | None
     settings: dict[str, Any]
     epochs: int
 
 
 COMMON: dict[str, Any] = {
     "create_inverse_triples": True,
-    "optimizer": "adagrad",
-    "lr": 0.1,
     "patience": 0,  # the epoch that is best on validation counts
 }
 ENTRIES = {
     "wn18rr": Entry(
+        dataset="wn18rr",
+        model="complex",
         minutes=30,
         aim=0.470,
         settings={
+            "optimizer": "adagrad",
+            "lr": 0.1,
             "embedding_dim": 400,
             "pool": 4096,
             "in_batch": False,
@@ -59,9 +74,13 @@ ENTRIES = {
         epochs=24,
     ),
     "fb15k-237": Entry(
+        dataset="fb15k-237",
+        model="complex",
         minutes=45,
         aim=0.335,
         settings={
+            "optimizer": "adagrad",
+            "lr": 0.1,
             "embedding_dim": 200,
             "pool": "all",
             "grouped": True,
@@ -82,6 +101,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
+        "--encoder",
+        default=None,
+        help="folder or hub name of a sentence transformer for models of texts, which are left "
+        "out without it",
+    )
+    parser.add_argument(
         "--only",
         nargs="*",
         choices=ENTRIES,
@@ -93,15 +118,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train what has not been trained under ``--out``; an interrupted training goes on."""
     torch.set_num_threads(options.threads)
-    rows = {row["dataset"]: row for row in earlier_rows(options.json)}
-    for dataset, entry in ENTRIES.items():
-        if not options.only or dataset in options.only:
-            rows[dataset] = _row(options, dataset, entry)
+    rows = {row["entry"]: row for row in earlier_rows(options.json)}
+    for name, entry in ENTRIES.items():
+        reads = "encoder" in entry.settings
+        if name in (options.only or ENTRIES) and (options.encoder or not reads):
+            rows[name] = _row(options, name, entry)
+        elif name in (options.only or ()):
+            raise ValueError(f"{name} reads texts: give the language model as --encoder FOLDER")
     return {"rows": [rows[name] for name in ENTRIES if name in rows]}
 
 
-def _row(options: argparse.Namespace, dataset: str, entry: Entry) -> dict[str, Any]:
-    folder = options.out / dataset
+def _row(options: argparse.Namespace, name: str, entry: Entry) -> dict[str, Any]:
+    folder = options.out / name
     done = folder / "result.json"
     wanted = {**COMMON, **entry.settings, "epochs": entry.epochs}
     if done.exists():
@@ -109,17 +137,22 @@ def _row(options: argparse.Namespace, dataset: str, entry: Entry) -> dict[str, A
         if before["settings"] != wanted:
             raise ValueError(f"{folder} holds a training of other settings; give a new --out")
         return before
-    settings = settings_for("complex", "inbatch", overrides=wanted)
-    initial = partial(torch.nn.init.normal_, std=INITIAL)
-    settings.options["model"] |= {
-        "regularizer": None,
-        "entity_initializer": initial,
-        "relation_initializer": initial,
-    }
-    graph = load_dataset(dataset, options.root, create_inverse_triples=True)
+    graph = load_dataset(entry.dataset, options.root, create_inverse_triples=True)
+    settings = settings_for(entry.model, "inbatch", overrides=wanted)
+    if "encoder" in wanted:
+        settings.options["model"]["encoder"] = _encoded(graph, options.encoder, folder / VECTORS)
+    else:
+        initial = partial(torch.nn.init.normal_, std=INITIAL)
+        settings.options["model"] |= {
+            "regularizer": None,
+            "entity_initializer": initial,
+            "relation_initializer": initial,
+        }
     fitted, processor = _fit(graph, settings, folder, options.seed)
     result = {
-        "dataset": dataset,
+        "entry": name,
+        "dataset": entry.dataset,
+        "model": entry.model,
         "minutes": entry.minutes,
         "aim": entry.aim,
         "settings": wanted,
@@ -136,6 +169,17 @@ def _row(options: argparse.Namespace, dataset: str, entry: Entry) -> dict[str, A
     return result
 
 
+def _encoded(graph: UnionDataset, encoder: str, path: Path) -> Path:
+    """Where the vectors of the entities' texts are."""
+    if not path.exists():
+        model = load_language_model(encoder, "mean")
+        texts = sentences(graph.entity_names, graph.entity_descriptions)
+        vectors = model.vectors(token_pieces(model.tokenizer, texts, TOKENS), unit=True)
+        with replacing(path) as file:
+            np.save(file, vectors.numpy())
+    return path
+
+
 def _fit(
     graph: UnionDataset, settings: Settings, folder: Path, seed: int
 ) -> tuple[Fitted, float | None]:
@@ -149,7 +193,8 @@ def _fit(
 def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows for people."""
     header = [
-        "ComplEx on",
+        "model",
+        "graph",
         "settings",
         "epochs, best",
         "minutes of training (allowed)",
@@ -165,13 +210,14 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         spent, metrics = row["seconds"], row["metrics"]
         rows.append(
             [
+                row["model"],
                 row["dataset"],
                 ", ".join(f"{name}={value}" for name, value in row["settings"].items()),
                 f"{row['epochs']}, {row['best_epoch']}",
                 f"{spent['train'] / 60:.0f} ({row['minutes']})",
                 f"{spent['processor'] / 60:.0f}" if spent["processor"] else "-",
                 f"{metrics['validation_mrr']:.3f}",
-                f"{metrics['mrr']:.3f} ({row['aim']:.3f})",
+                f"{metrics['mrr']:.3f}" + (f" ({row['aim']:.3f})" if row["aim"] else ""),
                 *(f"{metrics[name]:.3f}" for name in ("hits@1", "hits@3", "hits@10")),
             ]
         )

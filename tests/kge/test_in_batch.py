@@ -169,15 +169,19 @@ def test_many_tiles_equal_one(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(losses[0], losses[1])
 
 
+@pytest.mark.parametrize("exclude_known", [True, False], ids=["filtered", "softmax"])
 @pytest.mark.parametrize("inverse", [False, True], ids=["plain", "inverse"])
 @pytest.mark.parametrize("name", ["complex", "transe", "tucker"])
 def test_a_grouped_batch_has_the_loss_of_its_rows_with_fewer_queries(
-    name: str, inverse: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, inverse: bool, exclude_known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     triples = factory(inverse)
     model = model_of(name, {}, triples).double().eval()
-    known = KnownTriples(triples.mapped_triples, num_entities=14, num_relations=55)
-    loop = loop_of(model, triples, pool="all", grouped=True, tau=0.7, n3=0)
+    known = None
+    if exclude_known:
+        known = KnownTriples(triples.mapped_triples, num_entities=14, num_relations=55)
+    options = {"pool": "all", "grouped": True, "exclude_known": exclude_known}
+    loop = loop_of(model, triples, tau=0.7, n3=0, **options)
     summed = []
 
     def watched(fold: Any, **options: Any) -> Tensor:
@@ -462,7 +466,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(options: dict[str, Any], tmp_
         ({"pool": -3}, "-3"),
         ({"pool": 0, "in_batch": False}, "no candidates"),
         ({"pool": 8, "grouped": True}, "all entities are candidates"),
-        ({"pool": "all", "grouped": True, "exclude_known": False}, "exclude_known=True"),
+        (
+            {"pool": "all", "grouped": True, "exclude_known": False, "beta": 1.0},
+            "exclude_known=True",
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_told(options: dict[str, Any], message: str) -> None:
