@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -16,6 +17,7 @@ from kge.query_vectors import asked_triples, query_key_model
 from kge.structure import Side
 from kge.training.batch_vectors import BatchVectors
 from kge.training.candidates import COLUMN
+from kge.training.query_groups import Queries
 
 if TYPE_CHECKING:  # PyKEEN may be half loaded when this module is registered with it
     from pykeen.models import Model
@@ -89,7 +91,8 @@ def batch_fold(
     side: Side,
     ids: Tensor,
     *,
-    rows: Tensor | None = None,
+    queries: Queries | None = None,
+    dropout: float = 0.0,
     mode: InductiveMode | None = None,
 ) -> Fold:
     """The fold that suits the model: matrix products, distances, or its own scores.
@@ -100,26 +103,34 @@ def batch_fold(
         triples: (B, 3) triples without inverse relations, on the model's device.
         side: what the candidates replace.
         ids: (C,) ascending distinct candidates.
-        rows: (Q,) rows whose queries are summed over; None for all.
+        queries: the distinct queries of the rows, which are summed over; None to sum for each row.
+        dropout: chance of each component of a query to be left out, the others scaled up.
         mode: PyKEEN's inductive mode.
 
     Raises:
-        ValueError: the model scores all entities or none.
+        ValueError: the model scores all entities or none, or has no query vectors to drop from.
     """
+    rows = None if queries is None else queries.rows
     if vectors is None:
+        if dropout:
+            raise ValueError(
+                f"dropout={dropout} needs query vectors: {type(model).__name__} has none"
+            )
         return _model_fold(model, triples, side, ids, rows, mode)
-    queries = vectors.queries(triples, side)
-    own = vectors.keys(triples[:, COLUMN[side]])
-    keys, asked = vectors.keys(ids), queries if rows is None else queries[rows]
+    of_rows = vectors.queries(triples, side)
+    asked = F.dropout(of_rows if rows is None else of_rows[rows], dropout, model.training)
+    if dropout:
+        of_rows = asked if queries is None else F.embedding(queries.of, asked)
+    own, keys = vectors.keys(triples[:, COLUMN[side]]), vectors.keys(ids)
     if vectors.score == "dot":
-        positive = (queries * own).sum(1)
+        positive = (of_rows * own).sum(1)
         return Fold(positive, _product_sum(asked, keys), len(asked), len(ids))
     p = 1.0 if vectors.score == "l1" else 2.0
 
     def distances(columns: slice) -> Tensor:
         return -torch.cdist(asked, keys[columns], p=p)
 
-    positive = -torch.linalg.vector_norm(queries - own, ord=p, dim=1)
+    positive = -torch.linalg.vector_norm(of_rows - own, ord=p, dim=1)
     return Fold(positive, _tiled_sum(distances, len(asked), len(ids)), len(asked), len(ids))
 
 

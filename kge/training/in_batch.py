@@ -73,6 +73,8 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
             model ``regularizer=None`` beside it: ComplEx and DistMult bring one of their own.
         relations: weight of predicting the relation, with the same temperature
             (:func:`kge.training.relation_contrast.relation_contrast`).
+        dropout: chance of each component of a query vector to be left out in training, the others
+            scaled up; for ComplEx and DistMult the same as dropping components of the relation.
         all_after: after that many epochs all entities are candidates, as with ``pool="all"``. A
             pool finds the rough places of all entities for little; the exact softmax then tells
             apart those that a pool rarely holds together. Needs an optimizer that takes dense
@@ -113,6 +115,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         sides: Literal["both", "head", "tail"] = "both",
         n3: float = 0.0,
         relations: float = 0.0,
+        dropout: float = 0.0,
         all_after: int | None = None,
         grouped: bool = False,
         row_gradients: bool = False,
@@ -123,6 +126,8 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         for name, weight in (("n3", n3), ("relations", relations)):
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"{name} must be a weight from 0, got {weight}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be a chance from 0 and below 1, got {dropout}")
         if all_after is not None and (all_after < 0 or mined):
             raise ValueError(f"all_after={all_after} must be a count of epochs, without mined")
         if row_gradients:
@@ -155,7 +160,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         self.tau, self.beta, self.margin = tau, beta, margin
         self.unbiased, self.exclude_known = unbiased, exclude_known
         both: tuple[Side, ...] = ("head", "tail")
-        self.n3, self.relations = n3, relations
+        self.n3, self.relations, self.dropout = n3, relations, dropout
         self.all_after, self.grouped = 0 if pool == "all" else all_after, grouped
         self.asked = both if sides == "both" else (sides,)
 
@@ -279,7 +284,8 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
             there,
             side,
             candidates.ids.to(there.device),
-            rows=None if queries is None else queries.rows.to(there.device),
+            queries=None if queries is None else queries.to(there.device),
+            dropout=self.dropout,
             mode=self.mode,
         )
         mass = candidate_mass(

@@ -24,6 +24,10 @@ class Queries(NamedTuple):
     rows: Tensor
     of: Tensor
 
+    def to(self, device: torch.device) -> Queries:
+        """The same on a device."""
+        return Queries(self.rows.to(device), self.of.to(device))
+
 
 def distinct_queries(triples: Tensor, side: Side) -> Queries:
     """The distinct (h, r, ?) or (?, r, t) of (B, 3) triples.

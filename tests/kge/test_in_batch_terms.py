@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ def factory(inverse: bool = False) -> CoreTriplesFactory:
 
 
 def model_of(name: str, triples: CoreTriplesFactory, **extra: Any) -> Any:
-    options = {} if name == "transe" else {"regularizer": None}
+    options = {} if name in ("transe", "tucker") else {"regularizer": None}
     model = model_resolver.make(
         name, triples_factory=triples, embedding_dim=6, random_seed=0, **{**options, **extra}
     )
@@ -258,3 +259,40 @@ def test_all_after_refuses_mining_and_negative_counts() -> None:
                 optimizer="sgd",
                 **options,  # type: ignore[arg-type]
             )
+
+
+@pytest.mark.parametrize("exclude_known", [True, False], ids=["filtered", "softmax"])
+def test_dropout_leaves_the_same_components_out_of_a_querys_positive_and_negatives(
+    exclude_known: bool,
+) -> None:
+    triples = factory()
+    model = model_of("distmult", triples).double()
+    row = triples.mapped_triples[:1]
+    torch.manual_seed(3)
+    options = {"pool": "all", "exclude_known": exclude_known, "sides": "tail", "dropout": 0.5}
+    found = [loss_of(model, triples, row.repeat(3, 1), **options) for _ in range(8)]
+    entities = model.entity_representations[0](None)
+    query = entities[row[0, 0]] * model.relation_representations[0](row[:, 1])[0]
+    hidden = torch.zeros(14, dtype=torch.bool)
+    if exclude_known:
+        same = (triples.mapped_triples[:, :2] == row[:, :2]).all(1)
+        hidden[triples.mapped_triples[same, 2]] = True
+        hidden[row[0, 2]] = False
+    losses = []
+    for mask in itertools.product([0.0, 2.0], repeat=6):
+        scores = ((query * torch.tensor(mask)) @ entities.T).masked_fill(hidden, -torch.inf)
+        losses.append((scores.logsumexp(0) - scores[row[0, 2]]).item())
+    # The rows ask the same; one mask for a query makes their mean the loss under one of 2^6 masks.
+    nearest = [min(abs(one.item() - other) for other in losses) for one in found]
+    assert max(nearest) < 1e-9
+    assert len({round(one.item(), 9) for one in found}) > 1
+    without = loss_of(model.eval(), triples, row, **options)
+    torch.testing.assert_close(without, loss_of(model, triples, row, **{**options, "dropout": 0.0}))
+
+
+def test_dropout_needs_a_chance_and_query_vectors() -> None:
+    triples = factory()
+    with pytest.raises(ValueError, match="below 1, got 1"):
+        loss_of(model_of("distmult", triples), triples, triples.mapped_triples, dropout=1.0)
+    with pytest.raises(ValueError, match="TuckER has none"):
+        loss_of(model_of("tucker", triples), triples, triples.mapped_triples, dropout=0.1)
