@@ -13,6 +13,7 @@ from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp
 from graphcl.kernels.weights import TileWeight
 from graphcl.losses.candidates import Candidates
+from graphcl.losses.precision import widened
 from graphcl.weights.view_sums import ViewSums, log_add
 from graphcl.weights.weighting import Weighting
 
@@ -130,8 +131,7 @@ class InfoNCE(nn.Module):
             raise ValueError("candidates beyond the batch need the ids of its nodes: pass ids=")
         # Similarities are summed in float32 or float64 whatever autocast says.
         with torch.autocast(z1.device.type, enabled=False):
-            wide = torch.float64 if z1.dtype == torch.float64 else torch.float32
-            z1, z2 = z1.to(wide), z2.to(wide)
+            z1, z2 = widened(z1, z2)
             if self.normalize:
                 z1, z2 = F.normalize(z1), F.normalize(z2)
             if keys is not None and ids is not None:

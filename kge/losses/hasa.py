@@ -118,7 +118,7 @@ class HaSaLoss(SetwiseLoss):
             )
         self.beta = beta
         self.tau_plus = tau_plus
-        self.num_structural = num_structural
+        self.wanted_structural = self.num_structural = num_structural
         self.temperature = temperature
         self.margin = margin
         self.floor: Floor = floor

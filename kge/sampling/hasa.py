@@ -195,11 +195,11 @@ class HaSaNegativeSampler(NegativeSampler):
         loss = loop.loss
         if not isinstance(loss, HaSaLoss):
             return
-        wanted = {self.num_structural, loss.num_structural} - {None}
+        wanted = {self.num_structural, loss.wanted_structural} - {None}
         if len(wanted) > 1:
             raise ValueError(
                 f"HaSaNegativeSampler(num_structural={self.num_structural}) and HaSaLoss("
-                f"num_structural={loss.num_structural}) must name the same count; leave one out"
+                f"num_structural={loss.wanted_structural}) must name the same count; leave one out"
             )
         if loss.reverse != "joint" and (self.sides != "both" or self.num_negs_per_pos % 2):
             raise ValueError(

@@ -500,6 +500,11 @@ def test_sampler_and_loss_agree_on_structural_columns():
         assert loss.num_structural == agreed
         assert loss.needs_estimate == (agreed == 0)
         assert sampler._columns_structural == agreed
+    # A loss without a count of its own takes that of each sampler it is bound to.
+    loss = HaSaLoss()
+    for count in (6, 0, 3):
+        _sampler(triples, model, loss=loss, num_structural=count)
+        assert loss.num_structural == count
     with pytest.raises(ValueError, match="same count"):
         _sampler(triples, model, loss=HaSaLoss(num_structural=2), num_structural=3)
     with pytest.raises(ValueError, match="leaves no negative"):

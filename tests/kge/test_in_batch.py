@@ -227,6 +227,20 @@ def test_grouped_rows_are_all_rows_once_and_their_queries_stay_together() -> Non
     assert not list(GroupedRows(triples[:0], 100))
 
 
+def test_a_pool_without_answers_of_the_batch_is_grouped_from_the_start() -> None:
+    triples = factory()
+    model = model_of("complex", {}, triples).double().eval()
+    known = KnownTriples(triples.mapped_triples, num_entities=14, num_relations=55)
+    options = {"pool": 200, "in_batch": False, "grouped": True}  # draws all 14 entities
+    loop = loop_of(model, triples, **options)
+    batch = next(iter(loop.loader))
+    assert not torch.equal(batch.triples["head"], batch.triples["tail"])
+    assert len(batch.tail.ids) == 14
+    sides = [dense_loss(model, rows, known, sides=(side,)) for side, rows in batch.triples.items()]
+    found = loop._process_batch(batch, 0, 32)
+    torch.testing.assert_close(found, torch.stack(sides).mean(), rtol=1e-9, atol=1e-10)
+
+
 def test_batches_are_grouped_from_the_epoch_on_that_takes_all_entities() -> None:
     triples = factory()
     loop = loop_of(model_of("complex", {}, triples), triples, pool=2, all_after=3, grouped=True)
@@ -465,7 +479,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(options: dict[str, Any], tmp_
         ({"sides": "left"}, "'left'"),
         ({"pool": -3}, "-3"),
         ({"pool": 0, "in_batch": False}, "no candidates"),
-        ({"pool": 8, "grouped": True}, "all entities are candidates"),
+        ({"pool": 8, "grouped": True}, "set in_batch=False"),
+        (
+            {"pool": 8, "grouped": True, "in_batch": False, "exclude_known": False},
+            "exclude_known=True",
+        ),
         (
             {"pool": "all", "grouped": True, "exclude_known": False, "beta": 1.0},
             "exclude_known=True",

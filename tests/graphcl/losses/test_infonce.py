@@ -341,6 +341,13 @@ def test_half_precision_inputs_are_summed_in_single(dtype: torch.dtype, impl: st
         torch.testing.assert_close(z.grad.float(), wide.grad, rtol=1e-2, atol=1e-4)
 
 
+def test_the_wider_of_two_precisions_counts() -> None:
+    z1, z2 = views(40, 8)
+    loss = InfoNCE(0.05)(z1.float(), z2)
+    assert loss.dtype == torch.float64
+    assert torch.equal(loss, InfoNCE(0.05)(z1.float().double(), z2))
+
+
 @pytest.mark.parametrize("impl", IMPLS)
 def test_autocast_changes_nothing(impl: str) -> None:
     z1, z2 = (z.float().requires_grad_() for z in views(40, 8))
