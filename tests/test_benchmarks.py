@@ -8,7 +8,16 @@ import pytest
 from benchmarks.__main__ import CASES, RESULTS, main, markdown
 
 QUICK = {
-    "graph_methods": ["--nodes", "40", "--methods", "grace", "dgi", "--repeats", "1"],
+    "graph_methods": [
+        "--nodes",
+        "40",
+        "--methods",
+        "grace+pot",
+        "heco",
+        "pamcgc",
+        "--repeats",
+        "1",
+    ],
     "infonce": ["--nodes", "64", "--repeats", "1"],
     "kg_ranking": ["--dataset", "nations", "--models", "distmult", "--dim", "8", "--repeats", "1"],
     "kg_samplers": ["--dataset", "nations", "--samplers", "uniform", "lemon", "--draws", "500"],

@@ -9,13 +9,29 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch_geometric.data import Data, HeteroData
 from torch_geometric.utils import coalesce, to_undirected
 
 from benchmarks.timing import paired, peak, peak_growth, quantiles
-from graphcl.train.recipes import settings_for
+from graphcl.methods import GraphMethod
+from graphcl.train.recipes import method_class, settings_for
 
-METHODS = ("bgrl", "costa", "dgi", "gca", "gcool", "grace", "progcl")
+METHODS = {
+    "bgrl": {},
+    "costa": {},
+    "dgi": {},
+    "gca": {},
+    "gcool": {},
+    "grace": {},
+    "grace+pot": {},
+    "heco": {},
+    "meow": {},
+    "pamcgc": {"pretrain_epochs": 1},
+    "progcl": {},
+}
+"""What is measured, and what its settings differ in from the method's defaults."""
 FEATURES, DEGREE = 256, 10
+PATHS = ("PAP", "PSP")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,16 +49,37 @@ def graph(nodes: int) -> tuple[Tensor, Tensor]:
     return torch.rand(nodes, FEATURES), to_undirected(edges)
 
 
+def hetero_graph(nodes: int) -> HeteroData:
+    """Papers, authors and subjects, as many each; a paper has five of either on average."""
+    torch.manual_seed(0)
+    data = HeteroData()
+    for kind in ("paper", "author", "subject"):
+        data[kind].x = torch.rand(nodes, FEATURES)
+    for kind in ("author", "subject"):
+        pairs = coalesce(torch.randint(nodes, (2, DEGREE * nodes // 2)))
+        data["paper", "to", kind].edge_index = pairs
+        data[kind, "to", "paper"].edge_index = pairs.flip(0)
+    return data
+
+
 def stepper(name: str, nodes: int) -> Callable[[], object]:
-    """One optimiser step at the method's default settings."""
-    x, edge_index = graph(nodes)
-    method = settings_for(name, "none", {}).build(FEATURES)
+    """One optimiser step at the method's default settings; preparation does not count."""
+    host, _, pot = name.partition("+")
+    cls = method_class(host)
+    hetero = cls.takes is HeteroData
+    data: Any = hetero_graph(nodes) if hetero else Data(*graph(nodes))
+    overrides = {**METHODS[name], **({"metapaths": PATHS} if hetero else {})}
+    settings = settings_for(host, "none", overrides, pot="pairwise" if pot else "none")
+    method = settings.build(cls.input_channels(data))
+    prepared = method.prepare(data, seed=0)
+    if isinstance(method, GraphMethod):
+        method.pretrain(data.x, data.edge_index)
     optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=1e-3)
     method.train()
 
     def step() -> None:
         optimizer.zero_grad()
-        method(x, edge_index).backward()
+        method.training_loss(prepared).backward()
         optimizer.step()
         method.after_step(0, 1)
 
