@@ -54,6 +54,16 @@ COMMON: dict[str, Any] = {
     "create_inverse_triples": True,
     "patience": 0,  # the epoch that is best on validation counts
 }
+TEXT: dict[str, Any] = {
+    "encoder": VECTORS,
+    "lr": 1e-3,
+    "dim": 384,
+    "margin": 1.0,
+    "pool": 2048,
+    "batch_size": 512,
+    "frequency": 2,
+}
+"""HaSa's text model on vectors that do not learn: its projection and query head are trained."""
 ENTRIES = {
     "wn18rr": Entry(
         dataset="wn18rr",
@@ -81,15 +91,33 @@ ENTRIES = {
         settings={
             "optimizer": "adagrad",
             "lr": 0.1,
-            "embedding_dim": 200,
-            "pool": "all",
+            "embedding_dim": 400,
+            "pool": 4096,
+            "in_batch": False,
             "grouped": True,
+            "unbiased": True,
+            "row_gradients": True,
             "batch_size": 512,
             "n3": 0.05,
-            "relations": 1.0,
             "frequency": 3,
         },
-        epochs=24,
+        epochs=18,
+    ),
+    "wn18rr-text": Entry(
+        dataset="wn18rr",
+        model="hasatext",
+        minutes=30,
+        aim=None,
+        settings=TEXT,
+        epochs=12,
+    ),
+    "wn18rr-text-hard": Entry(
+        dataset="wn18rr",
+        model="hasatext",
+        minutes=30,
+        aim=None,
+        settings={**TEXT, "beta": 1.0},
+        epochs=12,
     ),
 }
 
@@ -140,7 +168,8 @@ def _row(options: argparse.Namespace, name: str, entry: Entry) -> dict[str, Any]
     graph = load_dataset(entry.dataset, options.root, create_inverse_triples=True)
     settings = settings_for(entry.model, "inbatch", overrides=wanted)
     if "encoder" in wanted:
-        settings.options["model"]["encoder"] = _encoded(graph, options.encoder, folder / VECTORS)
+        vectors = options.out / f"{entry.dataset}-{VECTORS}"
+        settings.options["model"]["encoder"] = _encoded(graph, options.encoder, vectors)
     else:
         initial = partial(torch.nn.init.normal_, std=INITIAL)
         settings.options["model"] |= {
