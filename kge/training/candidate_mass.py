@@ -108,14 +108,15 @@ def batch_fold(
         mode: PyKEEN's inductive mode.
 
     Raises:
-        ValueError: the model scores all entities or none, or has no query vectors to drop from.
+        ValueError: the model scores all entities or none; dropout of scores that are no products.
     """
     rows = None if queries is None else queries.rows
+    if dropout and (vectors is None or vectors.score != "dot"):
+        raise ValueError(
+            f"dropout={dropout} needs scores that are products of a query and a key, as those of "
+            f"ComplEx or DistMult: {type(model).__name__} has others"
+        )
     if vectors is None:
-        if dropout:
-            raise ValueError(
-                f"dropout={dropout} needs query vectors: {type(model).__name__} has none"
-            )
         return _model_fold(model, triples, side, ids, rows, mode)
     of_rows = vectors.queries(triples, side)
     asked = F.dropout(of_rows if rows is None else of_rows[rows], dropout, model.training)

@@ -75,6 +75,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
             (:func:`kge.training.relation_contrast.relation_contrast`).
         dropout: chance of each component of a query vector to be left out in training, the others
             scaled up; for ComplEx and DistMult the same as dropping components of the relation.
+            Needs a model whose scores are products of query and key.
         all_after: after that many epochs all entities are candidates, as with ``pool="all"``. A
             pool finds the rough places of all entities for little; the exact softmax then tells
             apart those that a pool rarely holds together. Needs an optimizer that takes dense
@@ -271,9 +272,8 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         # A model that scales its scores by itself has the margin in units before that.
         margin = self.margin * getattr(self.model, "score_scale", 1.0)
         # The softmax over all entities, known answers included, needs nothing left out.
-        plain = not (self.exclude_known or self.beta or margin) and (
-            len(candidates.ids) == self._entities
-        )
+        every = len(candidates.ids) == self._entities and not candidates.log_weight.numel()
+        plain = every and not (self.exclude_known or self.beta or margin)
         # What is left out depends on the query alone, unless it is each row's own answer.
         queries = distinct_queries(triples, side) if self.exclude_known or plain else None
         asked = triples if queries is None else triples[queries.rows]

@@ -290,9 +290,10 @@ def test_dropout_leaves_the_same_components_out_of_a_querys_positive_and_negativ
     torch.testing.assert_close(without, loss_of(model, triples, row, **{**options, "dropout": 0.0}))
 
 
-def test_dropout_needs_a_chance_and_query_vectors() -> None:
+def test_dropout_needs_a_chance_and_products() -> None:
     triples = factory()
     with pytest.raises(ValueError, match="below 1, got 1"):
         loss_of(model_of("distmult", triples), triples, triples.mapped_triples, dropout=1.0)
-    with pytest.raises(ValueError, match="TuckER has none"):
-        loss_of(model_of("tucker", triples), triples, triples.mapped_triples, dropout=0.1)
+    for name in ("tucker", "transe"):
+        with pytest.raises(ValueError, match="as those of ComplEx or DistMult"):
+            loss_of(model_of(name, triples), triples, triples.mapped_triples, dropout=0.1)
