@@ -91,10 +91,18 @@ def markdown(result: dict[str, Any]) -> str:
         "|" + " --- |" * len(header),
         *("| " + " | ".join(row) + " |" for row in rows),
         "",
-        f"{where['processor']}, {where['threads']} threads, torch {where['torch']}, "
+        f"{_processors(result)}, {where['threads']} threads, torch {where['torch']}, "
         f"python {where['python']}, commit {where['commit']}.",
     ]
     return "\n".join(lines)
+
+
+def _processors(result: dict[str, Any]) -> str:
+    """What the rows were measured on; rows of earlier calls know their own machine."""
+    rows = result.get("rows") or [{}]
+    own = [row.get("environment", result["environment"]) for row in rows]
+    names = dict.fromkeys(one["processor"] for one in own)
+    return " and ".join(names)
 
 
 def charts(folder: Path) -> None:

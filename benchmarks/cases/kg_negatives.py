@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from benchmarks.cases.kg_negative_cells import false_negative_rate, seconds_to_share
 from benchmarks.earlier import earlier_rows
 from benchmarks.words import percent
+from graphcl.train.environment import environment
 from kge.datasets import UnionDataset, load_dataset
 from kge.experiment.running import run_experiment
 
@@ -138,7 +139,7 @@ def _row(
         "seconds_to_95": [seconds_to_share(folder, seed, 0.95) for seed in seeds],
         "seconds": found["seconds"],
         "protocol": found["protocol"],
-        "environment": found["environment"],
+        "environment": {**found["environment"], "processor": environment()["processor"]},
     }
 
 
