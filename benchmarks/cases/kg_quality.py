@@ -55,6 +55,16 @@ COMMON: dict[str, Any] = {
     "create_inverse_triples": True,
     "patience": 0,  # the epoch that is best on validation counts
 }
+TEXT: dict[str, Any] = {
+    "encoder": VECTORS,
+    "lr": 1e-3,
+    "dim": 384,
+    "margin": 1.0,
+    "pool": 2048,
+    "batch_size": 512,
+    "frequency": 2,
+}
+"""HaSa's text model on vectors that do not learn: its projection and query head are trained."""
 ENTRIES = {
     "wn18rr": Entry(
         dataset="wn18rr",
@@ -99,15 +109,15 @@ ENTRIES = {
         model="hasatext",
         minutes=30,
         aim=None,
-        settings={
-            "encoder": VECTORS,
-            "lr": 1e-3,
-            "dim": 384,
-            "margin": 1.0,
-            "pool": 2048,
-            "batch_size": 512,
-            "frequency": 2,
-        },
+        settings=TEXT,
+        epochs=12,
+    ),
+    "wn18rr-text-self": Entry(
+        dataset="wn18rr",
+        model="hasatext",
+        minutes=30,
+        aim=None,
+        settings={**TEXT, "self_negatives": True},
         epochs=12,
     ),
 }

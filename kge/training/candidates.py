@@ -73,6 +73,8 @@ class CandidateDraw:
         num_entities: count of entities.
         pool: entities drawn uniformly with repetition, or ``"all"``.
         in_batch: add the answers of the batch: its tails where tails are asked for.
+        self_negatives: add the entities that the batch asks from: its heads where tails are asked
+            for.
         unbiased: weigh each candidate by one over its probability of being one, so that sums over
             candidates estimate sums over all entities without bias (Horvitz and Thompson, 1952).
 
@@ -87,6 +89,7 @@ class CandidateDraw:
         pool: Pool,
         *,
         in_batch: bool = True,
+        self_negatives: bool = False,
         unbiased: bool = False,
     ) -> None:
         if pool != "all" and (not isinstance(pool, int) or isinstance(pool, bool) or pool < 0):
@@ -95,6 +98,7 @@ class CandidateDraw:
             raise ValueError("pool=0 without in_batch leaves no candidates; set pool=1024, say")
         self.triples = triples
         self.num_entities, self.pool, self.in_batch = num_entities, pool, in_batch
+        self.self_negatives = self_negatives
         self.unbiased = unbiased and pool != "all"
         self._frequency = {
             side: torch.bincount(triples[:, column], minlength=num_entities).double() / len(triples)
@@ -113,6 +117,8 @@ class CandidateDraw:
     def _of(self, triples: Tensor, side: Side, drawn: Tensor) -> Candidates:
         if self.in_batch:
             drawn = torch.cat([drawn, triples[:, COLUMN[side]]])
+        if self.self_negatives:
+            drawn = torch.cat([drawn, triples[:, 2 - COLUMN[side]]])
         ids = drawn.unique()
         if not self.unbiased:
             return Candidates(ids, torch.empty(0))

@@ -58,6 +58,8 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
     Args:
         pool: entities drawn uniformly for each batch, or ``"all"``.
         in_batch: contrast with the answers of the other rows.
+        self_negatives: contrast with the entities that the rows ask from as well, so that no answer
+            is like its question: texts make a head look like the best tail (SimKGC).
         mined: that many entities per row which the current model scores best among ``mine_pool``
             drawn ones become candidates of all rows.
         mine_pool: entities looked at for mining.
@@ -106,6 +108,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         *,
         pool: Pool = 1024,
         in_batch: bool = True,
+        self_negatives: bool = False,
         mined: int = 0,
         mine_pool: int = 4096,
         tau: float = 1.0,
@@ -137,8 +140,8 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
                     "row_gradients=True saves nothing with pool='all': all rows change"
                 )
             use_row_gradients(self.model, self.optimizer)
-        if unbiased and (mined or pool == "all"):
-            reason = "mined candidates have no known probability" if mined else "all are candidates"
+        if unbiased and (mined or self_negatives or pool == "all"):
+            reason = "all are candidates" if pool == "all" else "others have no known probability"
             raise ValueError(f"unbiased=True needs a drawn pool alone: {reason}")
         if grouped and in_batch and pool != "all" and all_after is None:
             raise ValueError(
@@ -157,6 +160,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
                 f"loss_weighter={self.loss_weighter!r} is not supported by in-batch training"
             )
         self.pool: Pool = pool
+        self.self_negatives = self_negatives
         self.in_batch, self.mined, self.mine_pool = in_batch, mined, mine_pool
         self.tau, self.beta, self.margin = tau, beta, margin
         self.unbiased, self.exclude_known = unbiased, exclude_known
@@ -183,7 +187,12 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         # Known answers are those of training, also for the relations' inverses.
         self._known = known_triples(triples, self._entities, triples_factory.real_num_relations)
         draw = CandidateDraw(
-            triples, self._entities, self.pool, in_batch=self.in_batch, unbiased=self.unbiased
+            triples,
+            self._entities,
+            self.pool,
+            in_batch=self.in_batch,
+            self_negatives=self.self_negatives,
+            unbiased=self.unbiased,
         )
         everything = CandidateDraw(triples, self._entities, "all")
 

@@ -303,6 +303,8 @@ def test_candidates_are_the_answers_of_the_batch_and_the_pool() -> None:
     batch = draw(rows)
     assert batch.tail.ids.tolist() == [5, 9]
     assert batch.head.ids.tolist() == [3, 4]
+    own = CandidateDraw(rows, 1000, 0, self_negatives=True)(rows)
+    assert own.tail.ids.tolist() == own.head.ids.tolist() == rows[:, [0, 2]].unique().tolist()
     alone = CandidateDraw(rows, 1000, 64, in_batch=False)(rows)
     assert torch.equal(alone.head.ids, alone.tail.ids)
     assert 50 < len(alone.tail.ids) <= 64
@@ -474,6 +476,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(options: dict[str, Any], tmp_
         ({"beta": -1.0}, "beta must not be negative"),
         ({"mined": 5, "mine_pool": 4}, "mined=5"),
         ({"mined": 5, "unbiased": True}, "no known probability"),
+        ({"self_negatives": True, "unbiased": True}, "no known probability"),
         ({"pool": "all", "unbiased": True}, "all are candidates"),
         ({"pool": "all", "mined": 3}, "adds nothing"),
         ({"sides": "left"}, "'left'"),
