@@ -424,7 +424,8 @@ def _in_float64(weight: TileWeight, leaves: dict[Tensor, Tensor]) -> TileWeight:
 
 @pytest.mark.parametrize(
     ("dtype", "forward", "backward"),
-    [(torch.float64, 1e-12, 1e-12), (torch.float32, 1e-6, 5e-6)],
+    # A weight's gradient is one sum over 101 x 101 pairs, whose rounding depends on the machine.
+    [(torch.float64, 1e-12, 1e-12), (torch.float32, 1e-6, 2e-5)],
 )
 @pytest.mark.parametrize("path", ["rows", "both", "self"])
 @pytest.mark.parametrize("weight", ["none", "all", "fed_similarity"])
