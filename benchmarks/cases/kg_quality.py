@@ -13,10 +13,9 @@ import torch
 
 from benchmarks.earlier import earlier_rows
 from graphcl.train.environment import environment
-from graphcl.train.files import read_json, write_json
+from graphcl.train.files import read_json, replacing, write_json
 from kge.datasets import UnionDataset, load_dataset
 from kge.experiment.figures import metrics_of, rank
-from kge.experiment.files import replacing
 from kge.experiment.fitting import Fitted, fit
 from kge.experiment.settings import Settings, settings_for
 from kge.text.language_model import load_language_model
@@ -55,6 +54,16 @@ COMMON: dict[str, Any] = {
     "create_inverse_triples": True,
     "patience": 0,  # the epoch that is best on validation counts
 }
+COMPLEX: dict[str, Any] = {
+    "optimizer": "adagrad",
+    "lr": 0.1,
+    "embedding_dim": 400,
+    "pool": 4096,
+    "in_batch": False,
+    "row_gradients": True,
+    "batch_size": 512,
+    "frequency": 3,
+}
 TEXT: dict[str, Any] = {
     "encoder": VECTORS,
     "lr": 1e-3,
@@ -71,17 +80,7 @@ ENTRIES = {
         model="complex",
         minutes=30,
         aim=0.470,
-        settings={
-            "optimizer": "adagrad",
-            "lr": 0.1,
-            "embedding_dim": 400,
-            "pool": 4096,
-            "in_batch": False,
-            "row_gradients": True,
-            "batch_size": 512,
-            "n3": 0.1,
-            "frequency": 3,
-        },
+        settings={**COMPLEX, "n3": 0.1},
         epochs=24,
     ),
     "fb15k-237": Entry(
@@ -89,19 +88,7 @@ ENTRIES = {
         model="complex",
         minutes=45,
         aim=0.335,
-        settings={
-            "optimizer": "adagrad",
-            "lr": 0.1,
-            "embedding_dim": 400,
-            "pool": 4096,
-            "in_batch": False,
-            "grouped": True,
-            "unbiased": True,
-            "row_gradients": True,
-            "batch_size": 512,
-            "n3": 0.05,
-            "frequency": 3,
-        },
+        settings={**COMPLEX, "n3": 0.05, "grouped": True, "unbiased": True},
         epochs=18,
     ),
     "wn18rr-text": Entry(
