@@ -9,9 +9,6 @@ from torch import Tensor
 
 from graphcl.pot.adjacency import Interval
 
-# Makes the slope 1 where both ends are zero; smaller than any rounding error elsewhere.
-_TINY = 1e-30
-
 
 class Lines(NamedTuple):
     """``slope t + lower <= σ(t) <= slope t + upper`` on an interval; both share the slope."""
@@ -40,8 +37,11 @@ def activation_lines(interval: Interval, slope: Tensor) -> Lines:
         [0.75, 0.0, 0.75]
     """
     # The chord's slope is the mean of 1 and ``slope`` by the parts above and below zero; without
-    # one of the parts it is σ's own. Branch-free, because ``where`` is the slowest step on a CPU.
-    above, below = F.relu(interval.high) + _TINY, F.relu(-interval.low)
-    tilt = (above + slope * below) / (above + below)
+    # one of the parts it is σ's own, to the last digit: a rest of 1e-30 there would reach weights
+    # as subnormal gradients, which cost a CPU ten times the time. ``where`` is slower than a sum.
+    above, below = F.relu(interval.high), F.relu(-interval.low)
+    width = above + below
+    point = (width == 0).to(width.dtype)  # both ends are zero: slope 1
+    tilt = (above + slope * below + point) / (width + point)
     offset = (1 - tilt) * F.relu(interval.high)
     return Lines(tilt, offset.clamp(max=0), offset.clamp(min=0))
