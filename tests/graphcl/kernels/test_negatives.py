@@ -424,8 +424,7 @@ def _in_float64(weight: TileWeight, leaves: dict[Tensor, Tensor]) -> TileWeight:
 
 @pytest.mark.parametrize(
     ("dtype", "forward", "backward"),
-    # A weight's gradient is one sum over 101 x 101 pairs, whose rounding depends on the machine.
-    [(torch.float64, 1e-12, 1e-12), (torch.float32, 1e-6, 2e-5)],
+    [(torch.float64, 1e-12, 1e-12), (torch.float32, 1e-6, 5e-6)],
 )
 @pytest.mark.parametrize("path", ["rows", "both", "self"])
 @pytest.mark.parametrize("weight", ["none", "all", "fed_similarity"])
@@ -452,7 +451,9 @@ def test_tile_size_does_not_matter(
     for one, other in zip(cut, whole, strict=True):
         assert_near(one.detach(), other.detach(), forward)
     for one, other in zip(gradients(cut, given, case.inputs), wanted, strict=True):
-        assert_near(one, other, backward)
+        # Tau's gradient is one sum over all pairs, in which terms of both signs cancel: what the
+        # rounding of each leaves depends on the machine, and adding up in float64 does not help.
+        assert_near(one, other, backward if one.dim() else 4 * backward)
 
 
 # --- symmetric products ---------------------------------------------------------------------------
