@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Tests run in so many processes of one thread each.
+JOBS ?= 2
 # Real benchmark data are optional; tests that need them skip when the folder is absent.
 GRAPHCL_DATA ?= $(abspath $(wildcard ../shared/data))
 export GRAPHCL_DATA
@@ -20,7 +22,7 @@ demo: install
 	$(BIN)/python examples/demo_kg.py
 
 test: install
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .
