@@ -192,7 +192,7 @@ def test_a_change_of_weights_is_noticed_without_a_call(make: Any) -> None:
     with torch.no_grad():
         before = model.entity_vectors(None)
         assert model.entity_vectors(None) is before
-        model.load_state_dict({k: v + 1 for k, v in model.state_dict().items()})
+        model.load_state_dict({k: 2 * v for k, v in model.state_dict().items()})
         after = model.entity_vectors(None)
         fresh = model.projection(model.entity_vectors.source.vectors)
     assert not torch.equal(before, after)
