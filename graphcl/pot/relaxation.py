@@ -43,5 +43,5 @@ def activation_lines(interval: Interval, slope: Tensor) -> Lines:
     width = above + below
     point = (width == 0).to(width.dtype)  # both ends are zero: slope 1
     tilt = (above + slope * below + point) / (width + point)
-    offset = (1 - tilt) * F.relu(interval.high)
+    offset = (1 - tilt) * above
     return Lines(tilt, offset.clamp(max=0), offset.clamp(min=0))
