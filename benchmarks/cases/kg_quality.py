@@ -64,15 +64,22 @@ COMPLEX: dict[str, Any] = {
     "batch_size": 512,
     "frequency": 3,
 }
-TEXT: dict[str, Any] = {
-    "encoder": VECTORS,
-    "lr": 1e-3,
-    "dim": 384,
-    "margin": 1.0,
-    "pool": 2048,
-    "batch_size": 512,
-    "frequency": 2,
-}
+TEXT = Entry(
+    dataset="wn18rr",
+    model="hasatext",
+    minutes=30,
+    aim=None,
+    settings={
+        "encoder": VECTORS,
+        "lr": 1e-3,
+        "dim": 384,
+        "margin": 1.0,
+        "pool": 2048,
+        "batch_size": 512,
+        "frequency": 2,
+    },
+    epochs=12,
+)
 """HaSa's text model on vectors that do not learn: its projection and query head are trained."""
 ENTRIES = {
     "wn18rr": Entry(
@@ -91,22 +98,8 @@ ENTRIES = {
         settings={**COMPLEX, "n3": 0.05, "grouped": True, "unbiased": True},
         epochs=18,
     ),
-    "wn18rr-text": Entry(
-        dataset="wn18rr",
-        model="hasatext",
-        minutes=30,
-        aim=None,
-        settings=TEXT,
-        epochs=12,
-    ),
-    "wn18rr-text-self": Entry(
-        dataset="wn18rr",
-        model="hasatext",
-        minutes=30,
-        aim=None,
-        settings={**TEXT, "self_negatives": True},
-        epochs=12,
-    ),
+    "wn18rr-text": TEXT,
+    "wn18rr-text-self": TEXT._replace(settings={**TEXT.settings, "self_negatives": True}),
 }
 
 
@@ -127,7 +120,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         choices=ENTRIES,
         default=None,
-        help="datasets; other rows stay as they are in the file of --json",
+        help="entries; other rows stay as they are in the file of --json",
     )
 
 

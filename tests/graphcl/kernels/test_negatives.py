@@ -423,8 +423,10 @@ def _in_float64(weight: TileWeight, leaves: dict[Tensor, Tensor]) -> TileWeight:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "forward", "backward"),
-    [(torch.float64, 1e-12, 1e-12), (torch.float32, 1e-6, 5e-6)],
+    ("dtype", "forward", "backward", "in_sum"),
+    # Tau's gradient is one sum over all pairs, in which terms of both signs cancel: what float32's
+    # rounding of each leaves depends on the machine, and adding up in float64 does not help.
+    [(torch.float64, 1e-12, 1e-12, 1e-12), (torch.float32, 1e-6, 5e-6, 2e-5)],
 )
 @pytest.mark.parametrize("path", ["rows", "both", "self"])
 @pytest.mark.parametrize("weight", ["none", "all", "fed_similarity"])
@@ -434,6 +436,7 @@ def test_tile_size_does_not_matter(
     dtype: torch.dtype,
     forward: float,
     backward: float,
+    in_sum: float,
     path: str,
     weight: str,
     side: int,
@@ -451,9 +454,7 @@ def test_tile_size_does_not_matter(
     for one, other in zip(cut, whole, strict=True):
         assert_near(one.detach(), other.detach(), forward)
     for one, other in zip(gradients(cut, given, case.inputs), wanted, strict=True):
-        # Tau's gradient is one sum over all pairs, in which terms of both signs cancel: what the
-        # rounding of each leaves depends on the machine, and adding up in float64 does not help.
-        assert_near(one, other, backward if one.dim() else 4 * backward)
+        assert_near(one, other, backward if one.dim() else in_sum)
 
 
 # --- symmetric products ---------------------------------------------------------------------------
