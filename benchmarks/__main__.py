@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -50,6 +51,12 @@ def main() -> None:
         case = _case(name)
         sub = cases.add_parser(name, help=_line(case))
         sub.add_argument("--json", type=Path, help="also write the result here")
+        sub.add_argument(
+            "--matmul-precision",
+            choices=("highest", "high", "medium"),
+            default="highest",
+            help="of float32 products, see torch.set_float32_matmul_precision",
+        )
         case.arguments(sub)
     options = parser.parse_args()
     console = Console()
@@ -67,6 +74,7 @@ def main() -> None:
         else:
             console.print(tables, soft_wrap=True, highlight=False, markup=False)
     else:
+        torch.set_float32_matmul_precision(options.matmul_precision)
         result = {"case": options.case, "environment": environment(), **_run(options)}
         if options.json:
             write_json(options.json, result)

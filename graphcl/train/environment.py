@@ -23,6 +23,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if on_cuda else "cpu",
         "processor": _processor(),
         "threads": torch.get_num_threads(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
         "platform": platform.platform(),
     }
 

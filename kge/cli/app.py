@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -28,6 +28,13 @@ Root = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+MatmulPrecision = Annotated[
+    Literal["highest", "high", "medium"],
+    typer.Option(
+        help="Of float32 products, as PyTorch names it; medium multiplies bfloat16 factors where "
+        "the processor has units for them.",
+    ),
+]
 Progress = Annotated[bool, typer.Option(help="Show progress bars.")]
 Overrides = Annotated[
     list[str] | None,
@@ -125,6 +132,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="At most.", show_default="100")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of runs, seeds 0, 1, ...")] = 1,
     device: Device = "auto",
+    matmul_precision: MatmulPrecision = "highest",
     settings: Overrides = None,
     progress: Progress = True,
 ) -> None:
@@ -132,10 +140,13 @@ def train(
 
     Example: kge train --dataset umls --model distmult --negatives hasa --out runs/umls
     """
+    import torch
+
     from kge.cli.report import show_metrics
     from kge.experiment.keywords import parse_overrides
     from kge.experiment.running import run_experiment
 
+    torch.set_float32_matmul_precision(matmul_precision)
     metrics = run_experiment(
         dataset,
         model,

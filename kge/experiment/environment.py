@@ -48,6 +48,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "pykeen": _version("pykeen"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
         "platform": platform.platform(),
     }
 

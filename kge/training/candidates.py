@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     """Positive triples and their candidates.
 
     Attributes:
-        triples: (B, 3) by the side that is asked for; the same for both unless they are grouped.
+        triples: (B, 3) by the side that is asked for; the same for both if they are paired.
         head: candidates for (?, r, t).
         tail: candidates for (h, r, ?).
     """

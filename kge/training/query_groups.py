@@ -1,4 +1,4 @@
-"""Rows that ask the same: scored once, and brought together into the same batches."""
+"""Which rows a batch asks from, and those that ask the same: scored once."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def distinct_queries(triples: Tensor, side: Side) -> Queries:
     return Queries(rows, of)
 
 
-class GroupedRows(Sampler[Tensor]):
-    """Batches whose rows share queries, one draw for each side.
+class SideRows(Sampler[Tensor]):
+    """Batches of rows for each side that is asked for; randomness from torch's global generator.
 
-    The rows of a query follow each other, the queries come in random order, and the batches are
-    cut from that, so that all but the last have the same size and a query is split at most where
-    one batch ends. Randomness comes from torch's global generator.
+    Grouped, the rows of a query follow each other, the queries come in random order, and the
+    batches are cut from that, so that all but the last have the same size and a query is split at
+    most where one batch ends.
 
     Args:
         triples: (n, 3).
         batch_size: rows a batch.
         drop_last: leave out a last, smaller batch.
-        grouped: asked at the start of each epoch; otherwise the batches are drawn uniformly, the
-            same rows for both sides.
+        paired: both sides ask from the same rows, where batches are not grouped.
+        grouped: whether batches are grouped, asked at the start of each epoch.
     """
 
     def __init__(
@@ -65,10 +65,11 @@ class GroupedRows(Sampler[Tensor]):
         batch_size: int,
         *,
         drop_last: bool = False,
-        grouped: Callable[[], bool] = lambda: True,
+        paired: bool = False,
+        grouped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.rows, self.batch_size, self.drop_last = len(triples), batch_size, drop_last
-        self.grouped = grouped
+        self.paired, self.grouped = paired, grouped
         self._query = [distinct_queries(triples, side).of for side in COLUMN]
 
     def __len__(self) -> int:
@@ -78,8 +79,10 @@ class GroupedRows(Sampler[Tensor]):
         """Row numbers (2, B), for heads and for tails, or (B,) for both."""
         if self.grouped():
             order = torch.stack([_in_groups(query) for query in self._query])
-        else:
+        elif self.paired:
             order = torch.randperm(self.rows)
+        else:
+            order = torch.stack([torch.randperm(self.rows) for _ in COLUMN])
         # Groups of one size lie anywhere: batches need no shuffle of their own.
         yield from order.split(self.batch_size, dim=-1)[: len(self)]
 

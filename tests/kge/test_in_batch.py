@@ -21,7 +21,7 @@ from kge.structure import Side
 from kge.training.candidate_mass import batch_fold, batch_vectors, candidate_mass
 from kge.training.candidates import COLUMN, CandidateDraw, hidden_answers
 from kge.training.in_batch import InBatchTrainingLoop
-from kge.training.query_groups import GroupedRows, distinct_queries
+from kge.training.query_groups import SideRows, distinct_queries
 
 kge.register()
 
@@ -212,7 +212,7 @@ def test_a_grouped_batch_has_the_loss_of_its_rows_with_fewer_queries(
 
 def test_grouped_rows_are_all_rows_once_and_their_queries_stay_together() -> None:
     triples = factory().mapped_triples
-    rows = GroupedRows(triples, 100)
+    rows = SideRows(triples, 100, grouped=lambda: True)
     torch.manual_seed(0)
     batches = list(rows)
     assert len(batches) == len(rows) == 16
@@ -223,8 +223,32 @@ def test_grouped_rows_are_all_rows_once_and_their_queries_stay_together() -> Non
         runs = distinct_queries(triples, side).of[order].unique_consecutive()
         assert len(runs) == len(runs.unique())
     assert not torch.equal(every, torch.cat(list(rows), 1))
-    assert len(list(GroupedRows(triples, 100, drop_last=True))) == 15
-    assert not list(GroupedRows(triples[:0], 100))
+    assert len(list(SideRows(triples, 100, drop_last=True))) == 15
+    assert not list(SideRows(triples[:0], 100))
+
+
+def test_sides_ask_from_rows_of_their_own_unless_paired() -> None:
+    triples = factory().mapped_triples
+    torch.manual_seed(0)
+    for paired in (False, True):
+        every = torch.cat(list(SideRows(triples, 100, paired=paired)), -1).expand(2, -1)
+        for order in every:
+            assert torch.equal(order.sort().values, torch.arange(len(triples)))
+        assert torch.equal(*every) == paired
+
+
+@pytest.mark.parametrize("paired", [False, True], ids=["apart", "paired"])
+def test_rows_of_a_side_meet_the_answers_of_their_own_side(paired: bool) -> None:
+    triples = factory()
+    model = model_of("complex", {}, triples).double().eval()
+    known = KnownTriples(triples.mapped_triples, num_entities=14, num_relations=55)
+    loop = loop_of(model, triples, pool=200, paired=paired)  # draws all 14 entities
+    torch.manual_seed(0)
+    batch = next(iter(loop.loader))
+    assert torch.equal(batch.triples["head"], batch.triples["tail"]) == paired
+    sides = [dense_loss(model, rows, known, sides=(side,)) for side, rows in batch.triples.items()]
+    found = loop._process_batch(batch, 0, 32)
+    torch.testing.assert_close(found, torch.stack(sides).mean(), rtol=1e-9, atol=1e-10)
 
 
 def test_a_pool_without_answers_of_the_batch_is_grouped_from_the_start() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 
 import graphcl.cli.app as app
@@ -111,6 +112,18 @@ def test_options_of_train_reach_the_run(command: Any, tmp_path: Path) -> None:
     assert config["training"]["epochs"] == 3
     assert (config["held_out_links"], config["protocol"]) == (0.2, "bgrl20")
     assert config["precision"] == "bf16-mixed"
+
+
+def test_the_precision_of_products_is_set_and_noted(
+    command: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    before = torch.get_float32_matmul_precision()
+    request.addfinalizer(lambda: torch.set_float32_matmul_precision(before))
+    for precision in ("medium", "highest"):
+        run = tmp_path / precision
+        assert command(*train("--matmul-precision", precision, out=run)).code == 0
+        metrics = json.loads((run / "metrics.json").read_text())
+        assert metrics["environment"]["matmul_precision"] == precision
 
 
 def test_train_shows_progress_where_it_is_wanted(command: Any, tmp_path: Path) -> None:

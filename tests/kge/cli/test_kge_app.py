@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 
 import kge.cli.app as app
@@ -103,6 +104,18 @@ def test_options_of_train_reach_the_run(command: Any, tmp_path: Path) -> None:
     assert config["options"]["optimizer"] == {"lr": 0.1}
     assert config["options"]["negatives"]["anchor"] == "replaced"
     assert config["options"]["model"] == {"embedding_dim": 8}
+
+
+def test_the_precision_of_products_is_set_and_noted(
+    command: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    before = torch.get_float32_matmul_precision()
+    request.addfinalizer(lambda: torch.set_float32_matmul_precision(before))
+    for precision in ("medium", "highest"):
+        run = tmp_path / precision
+        assert command(*train("--matmul-precision", precision, out=run)).code == 0
+        metrics = json.loads((run / "metrics.json").read_text())
+        assert metrics["environment"]["matmul_precision"] == precision
 
 
 def test_train_shows_progress_where_it_is_wanted(command: Any, tmp_path: Path) -> None:
