@@ -267,7 +267,8 @@ def test_a_pool_without_answers_of_the_batch_is_grouped_from_the_start() -> None
 
 def test_batches_are_grouped_from_the_epoch_on_that_takes_all_entities() -> None:
     triples = factory()
-    loop = loop_of(model_of("complex", {}, triples), triples, pool=2, all_after=3, grouped=True)
+    options = {"pool": 2, "all_after": 3, "grouped": True, "paired": True}
+    loop = loop_of(model_of("complex", {}, triples), triples, **options)
     for epoch, grouped in ((0, False), (2, False), (3, True)):
         loop._epoch = epoch
         batch = next(iter(loop.loader))

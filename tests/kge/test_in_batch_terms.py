@@ -158,7 +158,8 @@ def trained(
     triples = CoreTriplesFactory(
         facts, num_entities=count, num_relations=4, create_inverse_triples=inverse
     )
-    model = model_of(name, triples)
+    # Adagrad's first step makes a full step of a gradient that is rounding alone.
+    model = model_of(name, triples).double()
     loop = InBatchTrainingLoop(
         model=model,
         triples_factory=triples,
