@@ -87,7 +87,16 @@ ENTRIES = {
         model="complex",
         minutes=30,
         aim=0.470,
-        settings={**COMPLEX, "embedding_dim": 200, "n3": 0.1, "frequency": 3},
+        settings={
+            **COMPLEX,
+            "embedding_dim": 200,
+            "pool": 4096,
+            "row_gradients": True,
+            "all_after": 3,
+            "batch_size": 512,
+            "n3": 0.1,
+            "frequency": 3,
+        },
         epochs=12,
     ),
     "fb15k-237": Entry(

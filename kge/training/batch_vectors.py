@@ -26,20 +26,20 @@ class BatchVectors:
 
     Args:
         vectors: of the model in training.
-        ids: entities that will be asked for, repetitions allowed; None for all of them.
+        ids: entities that will be asked for by id, repetitions allowed.
+        every: whether :meth:`keys` will be asked for all entities as well.
     """
 
-    def __init__(self, vectors: QueryKeyModel, ids: Tensor | None) -> None:
+    def __init__(self, vectors: QueryKeyModel, ids: Tensor, *, every: bool = False) -> None:
         self.model, self.score = vectors.model, vectors.score
         representation = vectors.entities
-        place: Tensor | None = None
-        if ids is not None:
-            ids = ids.unique()
-            place = torch.full((vectors.model.num_entities,), -1, device=ids.device)
-            place[ids] = torch.arange(len(ids), device=ids.device)
+        ids = ids.unique()
+        self._place = torch.full((vectors.model.num_entities,), -1, device=ids.device)
+        self._place[ids] = torch.arange(len(ids), device=ids.device)
         with _unregularised(representation):
-            self._table = representation(ids)
-        self._place, self._penalty = place, representation.regularizer
+            self._every = representation(None) if every else None
+            self._table = representation(ids) if self._every is None else _rows(self._every, ids)
+        self._penalty = representation.regularizer
         self._vectors = vectors.with_entities(self._facts)
 
     def queries(self, triples: Tensor, side: Side) -> Tensor:
@@ -74,8 +74,9 @@ class BatchVectors:
 
     def keys(self, ids: Tensor) -> Tensor:
         """Keys (n, D) of (n,) entities; all of them, in their order, are not copied."""
-        everything = self._place is None and len(ids) == len(self._table)
-        return self._vectors.as_key(self._table if everything else self._rows(ids))
+        if self._every is not None and len(ids) == len(self._every):
+            return self._vectors.as_key(self._every)
+        return self._vectors.as_key(self._rows(ids))
 
     def _facts(self, ids: Tensor) -> Tensor:
         rows = self._rows(ids)
@@ -84,12 +85,15 @@ class BatchVectors:
         return rows
 
     def _rows(self, ids: Tensor) -> Tensor:
-        if self._place is not None:
-            ids = self._place[ids]
-        if not self._table.is_complex():
-            return F.embedding(ids, self._table)
-        pairs = torch.view_as_real(self._table).flatten(1)
-        return torch.view_as_complex(F.embedding(ids, pairs).unflatten(1, (-1, 2)))
+        return _rows(self._table, self._place[ids])
+
+
+def _rows(table: Tensor, ids: Tensor) -> Tensor:
+    """Rows of a table, which may be complex."""
+    if not table.is_complex():
+        return F.embedding(ids, table)
+    pairs = torch.view_as_real(table).flatten(1)
+    return torch.view_as_complex(F.embedding(ids, pairs).unflatten(1, (-1, 2)))
 
 
 @contextmanager

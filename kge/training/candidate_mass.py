@@ -69,19 +69,20 @@ def candidate_mass(
 
 
 def batch_vectors(
-    model: Model, named: Tensor | None, *, mode: InductiveMode | None = None
+    model: Model, named: Tensor, *, every: bool = False, mode: InductiveMode | None = None
 ) -> BatchVectors | None:
     """The vectors that a batch needs, or None where the model compares none.
 
     Args:
         model: in training.
-        named: entities of the batch, repetitions allowed; None for all of the model.
+        named: entities of the batch, repetitions allowed.
+        every: whether all entities are candidates of a side.
         mode: PyKEEN's inductive mode.
     """
     vectors, _ = query_key_model(model) if mode is None else (None, "")
     if vectors is None or _power_norm(vectors.model):
         return None
-    return BatchVectors(vectors, named)
+    return BatchVectors(vectors, named, every=every)
 
 
 def batch_fold(

@@ -252,11 +252,14 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
             candidates = {
                 side: self._with_mined(rows[side], side, one) for side, one in candidates.items()
             }
-        named = None
-        if all(len(one.ids) < self._entities for one in candidates.values()):
-            ends = [triples[:, [0, 2]].flatten() for triples in rows.values()]
-            named = torch.cat([*ends, *(one.ids for one in candidates.values())]).to(device)
-        vectors = batch_vectors(self.model, named, mode=self.mode)
+        named = [triples[:, [0, 2]].flatten() for triples in rows.values()]
+        drawn = [one.ids for one in candidates.values() if len(one.ids) < self._entities]
+        vectors = batch_vectors(
+            self.model,
+            torch.cat([*named, *drawn]).to(device),
+            every=len(drawn) < len(candidates),
+            mode=self.mode,
+        )
         if (self.n3 or self.relations) and (
             vectors is None or not hasattr(self.model, "interaction")
         ):
