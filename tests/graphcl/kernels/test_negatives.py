@@ -580,7 +580,10 @@ def test_exponentials_by_powers_of_two(dtype: torch.dtype) -> None:
     lowest, eps = math.log(torch.finfo(dtype).tiny), torch.finfo(dtype).eps
     logits = torch.linspace(lowest, 0.0, 1000, dtype=dtype)
     found = chunked._exp_(logits.clone())
-    torch.testing.assert_close(found, logits.exp(), rtol=-2 * lowest * eps, atol=0)
+    # What is too small for any sum is 0, so that no product with it is subnormal.
+    kept = logits > 0.75 * lowest + 0.1
+    torch.testing.assert_close(found[kept], logits[kept].exp(), rtol=-2 * lowest * eps, atol=0)
+    assert not found[logits < 0.75 * lowest - 0.1].any()
     special = torch.tensor([-math.inf, 3 * lowest, math.nan], dtype=dtype)
     expected = torch.tensor([0.0, 0.0, math.nan], dtype=dtype)
     assert torch.equal(chunked._exp_(special).nan_to_num(-1.0), expected.nan_to_num(-1.0))
