@@ -282,9 +282,9 @@ def _exp_(logits: Tensor) -> Tensor:
 
     On a CPU the exponential to base e takes ten to thirty times as long where it underflows, and
     scores of an untrained model with wide vectors are mostly so far apart. The relative error of a
-    term grows with its logit, to 4e-6 in float32 for the least that are kept. Terms below 4e-29 (float64
-    3e-231) become 0: no sum to which the largest term adds 1 can hold them, and products with
-    subnormal numbers, which they would lead to, take many times as long on some processors.
+    term grows with its logit, to 4e-6 in float32 for the least that are kept. Terms below 4e-29
+    (float64 3e-231) become 0: no sum to which the largest term adds 1 can hold them, and products
+    with subnormal numbers, which they would lead to, take many times as long on some processors.
     """
     least = torch.finfo(logits.dtype).tiny ** 0.75
     return F.threshold_(logits.mul_(1 / math.log(2)).exp2_(), least, 0.0)
