@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from graphcl.kernels.exclusions import Exclude
@@ -287,7 +286,7 @@ def _exp_(logits: Tensor) -> Tensor:
     with subnormal numbers, which they would lead to, take many times as long on some processors.
     """
     least = torch.finfo(logits.dtype).tiny ** 0.75
-    return F.threshold_(logits.mul_(1 / math.log(2)).exp2_(), least, 0.0)
+    return torch.threshold_(logits.mul_(1 / math.log(2)).exp2_(), least, 0.0)
 
 
 class FirstOrder(torch.autograd.Function):
