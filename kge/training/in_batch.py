@@ -25,6 +25,7 @@ from kge.training.candidates import (
     TripleRows,
     hidden_answers,
 )
+from kge.training.duality_norm import duality_norm
 from kge.training.nuclear_norm import nuclear_3_norm
 from kge.training.query_groups import SideRows, distinct_queries
 from kge.training.relation_contrast import relation_contrast
@@ -73,6 +74,8 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         n3: weight of the nuclear 3-norm of each row's head, relation and tail
             (:func:`kge.training.nuclear_norm.nuclear_3_norm`), averaged like the loss. Give the
             model ``regularizer=None`` beside it: ComplEx and DistMult bring one of their own.
+        dura: weight of the duality-induced penalty in place of N3 or beside it
+            (:func:`kge.training.duality_norm.duality_norm`), averaged like the loss.
         relations: weight of predicting the relation, with the same temperature
             (:func:`kge.training.relation_contrast.relation_contrast`).
         dropout: chance of each component of a query vector to be left out in training, the others
@@ -122,6 +125,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         exclude_known: bool = True,
         sides: Literal["both", "head", "tail"] = "both",
         n3: float = 0.0,
+        dura: float = 0.0,
         relations: float = 0.0,
         dropout: float = 0.0,
         all_after: int | None = None,
@@ -132,7 +136,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
     ) -> None:
         super().__init__(**kwargs)
         _check(tau=tau, beta=beta, mined=mined, mine_pool=mine_pool, sides=sides)
-        for name, weight in (("n3", n3), ("relations", relations)):
+        for name, weight in (("n3", n3), ("dura", dura), ("relations", relations)):
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"{name} must be a weight from 0, got {weight}")
         if not 0 <= dropout < 1:
@@ -170,7 +174,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         self.tau, self.beta, self.margin = tau, beta, margin
         self.unbiased, self.exclude_known = unbiased, exclude_known
         both: tuple[Side, ...] = ("head", "tail")
-        self.n3, self.relations, self.dropout = n3, relations, dropout
+        self.n3, self.dura, self.relations, self.dropout = n3, dura, relations, dropout
         self.all_after = 0 if pool == "all" else all_after
         self.paired, self.grouped = paired, grouped
         self.asked = both if sides == "both" else (sides,)
@@ -260,19 +264,28 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
             every=len(drawn) < len(candidates),
             mode=self.mode,
         )
-        if (self.n3 or self.relations) and (
+        if (self.n3 or self.dura or self.relations) and (
             vectors is None or not hasattr(self.model, "interaction")
         ):
             raise ValueError(
-                f"n3={self.n3} and relations={self.relations} need a model of embeddings with "
-                f"query and key vectors, such as ComplEx, got {type(self.model).__name__}"
+                f"n3={self.n3}, dura={self.dura} and relations={self.relations} need a model of "
+                "embeddings with query and key vectors, such as ComplEx, got "
+                f"{type(self.model).__name__}"
+            )
+        if self.dura and vectors is not None and vectors.score != "dot":
+            raise ValueError(
+                f"dura={self.dura} needs scores that are products, as those of ComplEx, got "
+                f"{type(self.model).__name__}"
             )
         losses = []
         for side, triples in rows.items():
             there = triples.to(device)
             loss = self._contrast(vectors, triples, there, side, candidates[side])
-            if vectors is not None and self.n3:
-                loss = loss + self.n3 * nuclear_3_norm(*vectors.factors(there, side))
+            if vectors is not None and (self.n3 or self.dura):
+                factors = vectors.factors(there, side)
+                loss = (
+                    loss + self.n3 * nuclear_3_norm(*factors) + self.dura * duality_norm(*factors)
+                )
             if vectors is not None and self.relations:
                 contrast = relation_contrast(vectors, there, side, tau=self.tau)
                 loss = loss + self.relations * contrast
