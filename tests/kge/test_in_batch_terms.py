@@ -1,4 +1,4 @@
-"""In-batch training: nuclear 3-norm, relation prediction, and updates of looked-up rows alone."""
+"""In-batch training: N3, DURA, relation prediction, and updates of looked-up rows alone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pykeen.models import model_resolver
 from pykeen.triples import CoreTriplesFactory
 from torch import Tensor
 
+from kge.training.duality_norm import PLAIN, PRODUCT, duality_norm
 from kge.training.in_batch import InBatchTrainingLoop
 from kge.training.nuclear_norm import nuclear_3_norm
 
@@ -67,6 +68,42 @@ def test_n3_gradcheck_and_gradient_at_zero(dtype: torch.dtype) -> None:
     nuclear_3_norm(zero).sum().backward()
     assert zero.grad is not None
     assert torch.equal(zero.grad, torch.zeros_like(zero))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_dura_gradcheck(dtype: torch.dtype) -> None:
+    factors = [torch.randn(3, 2, dtype=dtype, requires_grad=True) for _ in range(3)]
+    assert torch.autograd.gradcheck(duality_norm, factors)
+
+
+def test_dura_bounds_scores_and_the_distance_of_query_and_answer() -> None:
+    h, r, t = torch.randn(3, 50, 8, dtype=torch.complex128)
+    bound = duality_norm(h, r, t, plain=1.0, product=1.0)
+    score = (h * r * t.conj()).real.sum(1)
+    apart = [(h * r - t).abs().square().sum(1), (t * r.conj() - h).abs().square().sum(1)]
+    # Zhang et al.: the distances and the scores add up to the penalty.
+    torch.testing.assert_close(bound, apart[0] + apart[1] + 4 * score)
+
+
+@pytest.mark.parametrize("inverse", [False, True], ids=["plain", "inverse"])
+@pytest.mark.parametrize("name", ["complex", "distmult"])
+def test_dura_weighs_queries_and_answers_of_both_sides(name: str, inverse: bool) -> None:
+    triples = factory(inverse)
+    model = model_of(name, triples).double()
+    rows = triples.mapped_triples[:32]
+    bare = loss_of(model, triples, rows, pool="all")
+    loss = loss_of(model, triples, rows, pool="all", dura=0.3)
+    entities = model.entity_representations[0](None)
+    relations = model.relation_representations[0](None)
+    terms = []
+    for h, r, t in asked(rows, "tail", inverse) + asked(rows, "head", inverse):
+        queries = [entities[h] * relations[r], entities[t] * relations[r].conj()]
+        plain = sum(row.abs().square().sum() for row in (entities[h], entities[t]))
+        terms.append(PLAIN * plain + PRODUCT * sum(q.abs().square().sum() for q in queries))
+    expected = bare + 0.3 * torch.stack(terms).mean()
+    torch.testing.assert_close(loss, expected)
+    for one, other in zip(gradients_of(loss, model), gradients_of(expected, model), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("inverse", [False, True], ids=["plain", "inverse"])
@@ -142,6 +179,8 @@ def test_terms_need_vectors() -> None:
     simple = model_of("simple", triples)
     with pytest.raises(ValueError, match="got SimplE"):
         loss_of(simple, triples, triples.mapped_triples[:4], n3=0.1)
+    with pytest.raises(ValueError, match="dura=0.1 needs scores that are products"):
+        loss_of(model, triples, triples.mapped_triples[:4], dura=0.1)
     with pytest.raises(ValueError, match="n3 must be a weight from 0, got -1"):
         loss_of(model, triples, triples.mapped_triples[:4], n3=-1.0)
 
