@@ -179,7 +179,7 @@ def test_terms_need_vectors() -> None:
     simple = model_of("simple", triples)
     with pytest.raises(ValueError, match="got SimplE"):
         loss_of(simple, triples, triples.mapped_triples[:4], n3=0.1)
-    with pytest.raises(ValueError, match="dura=0.1 needs scores that are products"):
+    with pytest.raises(ValueError, match=r"dura=0\.1 needs scores that are products"):
         loss_of(model, triples, triples.mapped_triples[:4], dura=0.1)
     with pytest.raises(ValueError, match="n3 must be a weight from 0, got -1"):
         loss_of(model, triples, triples.mapped_triples[:4], n3=-1.0)
