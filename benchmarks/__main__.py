@@ -91,7 +91,6 @@ def markdown(result: dict[str, Any]) -> str:
     """A result as a Markdown table with what it was measured on."""
     case = _case(result["case"])
     header, rows = case.table(result)
-    where = result["environment"]
     lines = [
         f"### {result['case']}: {_line(case)}",
         "",
@@ -99,18 +98,24 @@ def markdown(result: dict[str, Any]) -> str:
         "|" + " --- |" * len(header),
         *("| " + " | ".join(row) + " |" for row in rows),
         "",
-        f"{_processors(result)}, {where['threads']} threads, torch {where['torch']}, "
-        f"python {where['python']}, commit {where['commit']}.",
+        measured_on(result),
     ]
     return "\n".join(lines)
 
 
-def _processors(result: dict[str, Any]) -> str:
-    """What the rows were measured on; rows of earlier calls know their own machine."""
+def measured_on(result: dict[str, Any]) -> str:
+    """Machine and versions of all rows; a row of an earlier call knows its own."""
     rows = result.get("rows") or [{}]
     own = [row.get("environment", result["environment"]) for row in rows]
-    names = dict.fromkeys(one["processor"] for one in own)
-    return " and ".join(names)
+
+    def each(name: str, absent: str = "") -> str:
+        return ", ".join(dict.fromkeys(str(one.get(name, absent)) for one in own))
+
+    return (
+        f"Processor {each('processor')}; threads {each('threads')}; torch {each('torch')}; python "
+        f"{each('python')}; precision of float32 products {each('matmul_precision', 'highest')}; "
+        f"commit {each('commit')}."
+    )
 
 
 def charts(folder: Path) -> None:

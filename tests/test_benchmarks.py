@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import CASES, RESULTS, main, markdown
+from benchmarks.__main__ import CASES, RESULTS, main, markdown, measured_on
 
 QUICK = {
     "graph_methods": [
@@ -67,3 +67,14 @@ def test_committed_results_give_a_table(path: Path) -> None:
     result = json.loads(path.read_text())
     assert result["case"] == path.stem
     assert markdown(result).count("\n|") >= 3
+
+
+def test_rows_of_other_calls_name_their_own_machine() -> None:
+    here = {"processor": "A", "threads": 2, "torch": "2", "python": "3", "commit": "c2"}
+    earlier = {**here, "threads": 1, "commit": "c1", "matmul_precision": "medium"}
+    result = {"environment": here, "rows": [{"environment": earlier}, {"environment": here}, {}]}
+    assert measured_on(result) == (
+        "Processor A; threads 1, 2; torch 2; python 3; precision of float32 products medium, "
+        "highest; commit c1, c2."
+    )
+    assert measured_on({"environment": here}).endswith("commit c2.")
