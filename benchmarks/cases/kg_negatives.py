@@ -65,6 +65,7 @@ REGIMES: dict[str, dict[str, Regime]] = {
         "few": Regime(4, 512, 32, 20, 5),
     },
     "wn18rr": {"usual": Regime(32, 1024, 32, 8, 4)},
+    "fb15k-237": {"usual": Regime(32, 1024, 32, 4, 2)},
 }
 
 
