@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 PLAIN, PRODUCT = 0.5, 1.5
-"""Shares of the two kinds of norms in the runs of the paper."""
+"""Weights of the two kinds of norms in the released runs of ComplEx."""
 
 
 def duality_norm(

@@ -281,11 +281,9 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         for side, triples in rows.items():
             there = triples.to(device)
             loss = self._contrast(vectors, triples, there, side, candidates[side])
-            if vectors is not None and (self.n3 or self.dura):
-                factors = vectors.factors(there, side)
-                loss = (
-                    loss + self.n3 * nuclear_3_norm(*factors) + self.dura * duality_norm(*factors)
-                )
+            for weight, norm in ((self.n3, nuclear_3_norm), (self.dura, duality_norm)):
+                if vectors is not None and weight:
+                    loss = loss + weight * norm(*vectors.factors(there, side))
             if vectors is not None and self.relations:
                 contrast = relation_contrast(vectors, there, side, tau=self.tau)
                 loss = loss + self.relations * contrast
