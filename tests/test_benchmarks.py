@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import CASES, RESULTS, main, markdown, measured_on
+from benchmarks.words import percent
 
 QUICK = {
     "graph_methods": [
@@ -78,3 +79,8 @@ def test_rows_of_other_calls_name_their_own_machine() -> None:
         "highest; commit c1, c2."
     )
     assert measured_on({"environment": here}).endswith("commit c2.")
+
+
+def test_one_seed_has_no_standard_deviation() -> None:
+    assert percent({"mean": 0.5, "std": 0.01, "values": [0.49, 0.51]}) == "50.00 ± 1.00"
+    assert percent({"mean": 0.5, "std": 0.0, "values": [0.5]}, 1) == "50.0"
