@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from kge.training.nuclear_norm import squared_moduli
+
 PLAIN, PRODUCT = 0.5, 1.5
 """Weights of the two kinds of norms in the released runs of ComplEx."""
 
@@ -33,10 +35,6 @@ def duality_norm(
         plain: the weight a.
         product: the weight b.
     """
-    r = _squares(relations)
-    ends = _squares(heads) + _squares(tails)
+    r = squared_moduli(relations)
+    ends = squared_moduli(heads) + squared_moduli(tails)
     return (ends * (plain + product * r)).sum(1)
-
-
-def _squares(rows: Tensor) -> Tensor:
-    return rows.real.square() + rows.imag.square() if rows.is_complex() else rows.square()

@@ -23,5 +23,12 @@ def nuclear_3_norm(*factors: Tensor) -> Tensor:
 def _cubes(factor: Tensor) -> Tensor:
     if not factor.is_complex():
         return factor.square() * factor.abs()
-    squares = torch.view_as_real(factor).square().sum(-1)
+    squares = squared_moduli(factor)
     return squares * (squares + torch.finfo(squares.dtype).tiny).sqrt()  # has a gradient at 0
+
+
+def squared_moduli(factor: Tensor) -> Tensor:
+    """Squares of numbers or, of complex ones, of their moduli."""
+    if not factor.is_complex():
+        return factor.square()
+    return torch.view_as_real(factor).square().sum(-1)
