@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -158,6 +160,24 @@ def model_options(model: str, options: Mapping[str, Any], graph: UnionDataset) -
     if "relation_texts" in takes and found.get("relation_texts") is None:
         found["relation_texts"] = [name.replace("_", " ").strip() for name in graph.relation_names]
     return found
+
+
+def texts_digest(settings: Settings, graph: UnionDataset) -> str | None:
+    """Digest of the texts that a run reads from its graph's folder; None where it reads none."""
+    options = settings.options
+    given = {**options["model"], **options["negatives"]}
+    used = {
+        **model_options(settings.model, options["model"], graph),
+        **sampler_options(settings.negatives, options["negatives"], graph),
+    }
+    added = {
+        name: list(used[name])
+        for name in ("texts", "entity_texts", "relation_texts")
+        if used.get(name) is not None and given.get(name) is None
+    }
+    if not added:
+        return None
+    return hashlib.sha256(json.dumps(added, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def save_model(path: Path, model: Model) -> None:

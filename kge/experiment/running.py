@@ -27,7 +27,7 @@ from kge.experiment.figures import (
     relation_rows,
 )
 from kge.experiment.files import read_json, write_csv, write_json
-from kge.experiment.fitting import Fitted, fit, load_model, save_model
+from kge.experiment.fitting import Fitted, fit, load_model, save_model, texts_digest
 from kge.experiment.graph import describe_graph, graph_of_run, open_graph
 from kge.experiment.run_directory import (
     CURVES,
@@ -96,7 +96,10 @@ def run_experiment(
     config = {
         "dataset": str(dataset) if named else str(graph.folder.resolve()),
         **settings.as_dict(),
-        "graph": found,
+        # What is remarked may differ with a copy of the files that has no texts; those that are
+        # trained on have a digest of their own.
+        "graph": {name: value for name, value in found.items() if name != "remarks"},
+        "texts": texts_digest(settings, graph),
         "seeds": list(seeds),
     }
     claim(folder, config)
@@ -185,7 +188,7 @@ def evaluate_run(
     metrics = {
         **{name: before[name] for name in ("dataset", "model", "negatives", "loss", "method")},
         "protocol": stated,
-        "graph": config["graph"],
+        "graph": describe_graph(graph),
         "seeds": before["seeds"],
         "metrics": _spread(values),
         "selection": before["selection"],

@@ -259,6 +259,25 @@ def test_files_that_changed_are_noticed(train: Any, novel: Path, tmp_path: Path)
         train(tmp_path / "run", dataset=novel)
 
 
+@pytest.mark.parametrize("negatives", ["uniform", "lemon"])
+def test_texts_that_are_not_read_do_not_matter(
+    negatives: str, train: Any, novel: Path, tmp_path: Path
+) -> None:
+    """A copy of the triples without names is the same experiment for those who read no text."""
+    names = [*(f"e{i}" for i in range(8)), "stranger"]
+    rows = [f"{name}\t{name} of the graph\t" for name in names]
+    (novel / "entities.tsv").write_text("\n".join(rows) + "\n")
+    before = train(tmp_path / "run", negatives, dataset=novel)
+    (novel / "entities.tsv").unlink()
+    if negatives == "lemon":
+        with pytest.raises(ValueError, match=r"another experiment \(texts: "):
+            train(tmp_path / "run", negatives, dataset=novel)
+    else:
+        after = train(tmp_path / "run", negatives, dataset=novel)
+        assert after["metrics"] == before["metrics"]
+        assert after["graph"]["remarks"] != before["graph"]["remarks"]
+
+
 def test_evaluation_repeats_the_figures_of_training(finished: Path) -> None:
     again = evaluate_run(finished, progress=False, device="cpu")
     assert again["metrics"] == content(finished / "metrics.json")["metrics"]
