@@ -27,7 +27,7 @@ Sides = Literal["rows", "both", "self"]
 
 # Logits within +-40 can be exponentiated as they are: exp(40) times any count of keys stays far
 # below the float32 maximum (3e38), exp(-40) far above the smallest normal number (1e-38).
-_SAFE_LOGIT = 40.0
+SAFE_LOGIT = 40.0
 
 # Tiles of a small problem (16 MB of float32) are kept for the backward pass, which then needs three
 # products in place of four, and no second exponential where logits are bounded.
@@ -66,7 +66,8 @@ class _Problem:
         self.parameters = tuple(
             p.to(queries.device, dtype if p.is_floating_point() else p.dtype) for p in parameters
         )
-        self.shape = tile_shape(queries.shape[0], keys.shape[0], queries.device)
+        worked = weight is not None and weight.fills_tiles
+        self.shape = tile_shape(len(queries), len(keys), queries.device, worked=worked)
         self.bounded = self._is_bounded()
         # Powers of 2 are quicker than those of e.
         self.unit = 1.0
@@ -92,7 +93,7 @@ class _Problem:
             if extent is None:
                 return False
             bound += max(abs(extent[0]), abs(extent[1]))
-        return bound <= _SAFE_LOGIT  # false for NaN as well
+        return bound <= SAFE_LOGIT  # false for NaN as well
 
     def tiles(self) -> Iterator[_Tile]:
         """Visit the tiles; the logits of one are overwritten by the next, unless they are kept."""

@@ -15,19 +15,33 @@ _SIDE = {"cuda": 8192, "mps": 1024}
 # run at full rate as well. For more rows the count of tiles decides, and they are as large as the
 # last-level cache allows: 30 000 rows took 17 s in tiles of 560 and 12 s in tiles of 1024.
 _LEAST, _MOST = 256, 1024
+# A function of every pair fills a tile several times over. All of them shall stay in the second-
+# level cache, and come from the heap: memory from the system costs as much as the function.
+_WORKED = 384
 # A product of p blocks with themselves visits (p + 1) / 2 p of its tiles.
 _PIECES = 3
 
 
-def tile_shape(num_queries: int, num_keys: int, device: torch.device) -> tuple[int, int]:
-    """Rows and columns of a tile for a (Q, K) problem, evenly cut so that no sliver remains."""
-    return _side(num_queries, device), _side(num_keys, device)
+def tile_shape(
+    num_queries: int, num_keys: int, device: torch.device, *, worked: bool = False
+) -> tuple[int, int]:
+    """Rows and columns of a tile for a (Q, K) problem, evenly cut so that no sliver remains.
+
+    Args:
+        num_queries: Q.
+        num_keys: K.
+        device: that of the tile.
+        worked: whether functions of its pairs need several tiles of memory at once.
+    """
+    return _side(num_queries, device, worked), _side(num_keys, device, worked)
 
 
-def _side(count: int, device: torch.device) -> int:
+def _side(count: int, device: torch.device, worked: bool) -> int:
     fixed = _SIDE.get(device.type)
     if fixed is not None:
         return _even(count, fixed)
+    if worked:
+        return _even(count, _WORKED)
     if count >= _PIECES * _MOST:
         return _even(count, _MOST)
     cached = _cached_side(torch.get_num_threads())

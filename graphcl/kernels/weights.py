@@ -29,6 +29,8 @@ class TileWeight(ABC):
     """Whether :meth:`tile` reads the similarities."""
     feeds_similarity: bool = False
     """Whether gradients flow through the weight into the similarities."""
+    fills_tiles: bool = True
+    """Whether :meth:`tile` works out a value for every pair; tiles are made smaller for it."""
     symmetric: bool = False
     """Whether the weight of (i, j) equals that of (j, i), for queries that are the keys."""
 
@@ -143,6 +145,8 @@ class KeyWeight(TileWeight):
     Args:
         log_weight: (K,) log-weights, ``-inf`` allowed; may require a gradient.
     """
+
+    fills_tiles = False
 
     def __init__(self, log_weight: Tensor) -> None:
         if log_weight.dim() != 1:
@@ -366,6 +370,7 @@ class WeightSum(TileWeight):
         self.parameters = tuple(p for part in parts for p in part.parameters)
         self.needs_similarity = any(part.needs_similarity for part in parts)
         self.feeds_similarity = any(part.feeds_similarity for part in parts)
+        self.fills_tiles = any(part.fills_tiles for part in parts)
         self.symmetric = all(part.symmetric for part in parts)
 
     def _cuts(self) -> list[slice]:

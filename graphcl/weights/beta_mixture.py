@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 # Observations stay this far from 0 and 1, where densities may be infinite.
 _EDGE = 1e-6
 _SMALLEST = 1e-12
-_CELLS = 2**16
 
 
 class BetaMixture(nn.Module):
@@ -120,51 +118,31 @@ class BetaMixture(nn.Module):
         a, b = self.alpha, self.beta
         return self.share.log() - (a.lgamma() + b.lgamma() - (a + b).lgamma())
 
+    @torch.no_grad()
     def posterior(self, values: Tensor) -> Tensor:
         """Probability of component 0, of the shape and dtype of ``values`` in [0, 1]."""
         u = values.clamp(_EDGE, 1 - _EDGE)
-        return self._log_odds(u.log(), torch.log1p(-u)).sigmoid()
-
-    def _log_odds(self, log_u: Tensor, log_rest: Tensor) -> Tensor:
+        # In place where it can be: memory that is new costs as much as the functions.
         a, b, c = (float(v[0] - v[1]) for v in (self.alpha, self.beta, self._constant()))
-        return a * log_u + b * log_rest + c
+        odds = u.log().mul_(a)
+        return odds.add_(u.neg_().log1p_(), alpha=b).add_(c).sigmoid_()
 
-    def log_weight(self, similarity: Tensor) -> Tensor:
-        r"""Log of ProGCL's weight :math:`p_{neg}(u) u` with :math:`u = (s + 1) / 2`.
+    @torch.no_grad()
+    def weight(self, similarity: Tensor) -> Tensor:
+        r"""ProGCL's weight :math:`p_{neg}(u) u` with :math:`u = (s + 1) / 2`, a constant.
 
         Args:
-            similarity: cosines s, of any shape.
+            similarity: cosines s, of any shape; what rounding adds beyond -1 and 1 does no harm.
 
         Returns:
-            The same shape, no less than :attr:`extent` allows.
+            The same shape, from 1e-12, which counts as none beside a mean of one, to 1.
         """
-        u = ((similarity + 1) / 2).clamp(_EDGE, 1 - _EDGE)
-        log_u = u.log()
-        odds = self._log_odds(log_u, torch.log1p(-u))
-        return (nn.functional.logsigmoid(odds) + log_u).clamp_min(self.extent[0])
+        u = similarity.add(1).div_(2).clamp_(_EDGE, 1 - _EDGE)
+        return self.posterior(u).mul_(u).clamp_min_(_SMALLEST)
 
-    def table(self) -> Callable[[Tensor], Tensor]:
-        """:meth:`log_weight` of the present fit, several times faster for float32 similarities.
-
-        It is computed at 65 537 similarities and linear between them: off by less than 1e-4 for
-        weights above 1e-8 and cosines up to 0.995. For float64 it is the function itself.
-        """
-        grid = torch.linspace(-1, 1, _CELLS + 1, dtype=torch.float64, device=self.alpha.device)
-        exact = self.log_weight(grid)
-        value, rise = exact.float(), torch.cat([exact.diff(), exact.new_zeros(1)]).float()
-
-        def look_up(similarity: Tensor) -> Tensor:
-            if similarity.dtype == torch.float64:
-                return self.log_weight(similarity)
-            place = (similarity * (_CELLS / 2)).add_(_CELLS / 2).clamp_(0, _CELLS)
-            # A NaN has no cell, but stays a NaN.
-            cell = place.int().clamp_(0, _CELLS)
-            place.sub_(cell)
-            flat = cell.view(-1)
-            found = rise.index_select(0, flat).view_as(place).mul_(place)
-            return found.add_(value.index_select(0, flat).view_as(place))
-
-        return look_up
+    def log_weight(self, similarity: Tensor) -> Tensor:
+        """Logarithm of :meth:`weight`, within :attr:`extent`."""
+        return self.weight(similarity).log_()
 
     extent = (math.log(_SMALLEST), 0.0)
-    """Bounds of :meth:`log_weight`: a weight of 1e-12 counts as none beside a mean of one."""
+    """Bounds of :meth:`log_weight`."""

@@ -60,7 +60,7 @@ class ProGCLMix(Weighting):
         self, anchors: Tensor, candidates: Tensor, tau: float, hidden: Exclude, partner: Tensor
     ) -> Tensor:
         """Log-sum (N,) over the mixed negatives of every anchor."""
-        hidden, function = hidden.to(anchors.device), self.mixture.table()
+        hidden, function = hidden.to(anchors.device), self.mixture.log_weight
 
         def block(part: Tensor, candidates: Tensor, rows: slice) -> Tensor:
             similarity = part @ candidates.T

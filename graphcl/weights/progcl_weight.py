@@ -11,6 +11,7 @@ from torch import Tensor
 from graphcl.kernels.weights import SimilarityWeight, TileWeight
 from graphcl.weights.beta_mixture import BetaMixture
 from graphcl.weights.other_similarity import OtherSimilarityWeight
+from graphcl.weights.paired_views import paired_view_sums
 from graphcl.weights.view_sums import Both, ViewSums, log_add
 from graphcl.weights.weighting import Weighting, log_mean_scale
 
@@ -23,7 +24,7 @@ class ProGCLWeight(Weighting):
     :math:`w_{ij} = B_{ij} / \mathrm{mean}_{j \ne i} B_{ij}` with
     :math:`B_{ij} = p_{neg}(u_{ij}) u_{ij}`, :math:`u = (s + 1) / 2` and the posterior of a fitted
     :class:`BetaMixture`. Each direction has its own weights, from its own anchors. The mean over a
-    row is one more streaming pass; B is never stored. Weights are constants for the gradient.
+    row is one more sum; B is never stored. Weights are constants for the gradient.
 
     Args:
         mixture: fitted to the similarities between the views.
@@ -51,12 +52,15 @@ class ProGCLWeight(Weighting):
 
     def log_negatives(self, sums: ViewSums) -> Both:
         """See :meth:`Weighting.log_negatives`."""
-        function, extent = self.mixture.table(), self.mixture.extent
+        function, extent = self.mixture.log_weight, self.mixture.extent
         weight: TileWeight = HardnessWeight(function, extent)
         first = second = weight
         if self.frozen is not None:
             weight = first = second = OtherSimilarityWeight(function, *self.frozen, extent)
         elif self.intra == "inter":
+            paired = paired_view_sums(sums, self.mixture.weight)
+            if paired is not None:
+                return _scaled(paired[0], log_mean_scale(sums, paired[1]))
             first = OtherSimilarityWeight(function, sums.z1, sums.z2, extent)
             second = OtherSimilarityWeight(function, sums.z2, sums.z1, extent)
         with torch.no_grad():

@@ -38,5 +38,12 @@ def test_the_side_follows_the_caches(
     tiles._cached_side.cache_clear()
 
 
+@pytest.mark.parametrize("count", [1, 384, 385, 10_000])
+def test_tiles_that_functions_work_on_are_small(count: int) -> None:
+    side, _ = tiles.tile_shape(count, count, CPU, worked=True)
+    pieces = -(-count // tiles._WORKED)
+    assert side == -(-count // pieces)
+
+
 def test_other_devices_have_a_fixed_side() -> None:
     assert tiles.tile_shape(10_000, 8192, torch.device("cuda")) == (5000, 8192)

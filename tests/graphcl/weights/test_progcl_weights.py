@@ -1,5 +1,6 @@
 """ProGCL's weights and mixed negatives against dense matrices."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 from graphcl.kernels import Exclude
 from graphcl.losses import InfoNCE
 from graphcl.weights import BetaMixture, ProGCLMix, ProGCLWeight, ViewSums
+from graphcl.weights.paired_views import paired_view_sums
 
 TAU = 0.4
 Views = tuple[Tensor, Tensor]
@@ -69,11 +71,62 @@ def test_weighted_loss_equals_the_dense_one(
     agree(loss(*views, exclude=exclude), want, views)
 
 
+@pytest.mark.parametrize("nodes", [2, 50, 700])
+@pytest.mark.parametrize("excluded", [True, False])
+def test_one_visit_of_the_pairs_equals_a_sum_at_a_time(
+    mixture: BetaMixture, agree: Any, nodes: int, excluded: bool
+) -> None:
+    """Values and gradients, over several tiles, of upstream gradients that differ by anchor."""
+    generator = torch.Generator().manual_seed(nodes)
+    z = torch.randn(2, nodes, 8, generator=generator, dtype=torch.float64)
+    views = tuple(F.normalize(one).requires_grad_() for one in z.unbind())
+    exclude = None
+    if excluded:
+        label = torch.randint(3, (nodes,), generator=generator)
+        label[0], label[1:] = 9, label[1:].clamp(0, 2)  # one node has all others
+        exclude = Exclude.same_group(label, label)
+    upstream = torch.randn(2, nodes, generator=generator, dtype=torch.float64)
+
+    def total(impl: Any) -> Tensor:
+        sums = ViewSums(views[0], views[1], TAU, exclude=exclude, impl=impl)
+        found = torch.stack(ProGCLWeight(mixture).log_negatives(sums))
+        return (upstream * found.masked_fill(found == -torch.inf, 0.0)).sum()
+
+    agree(total("auto"), total("reference"), views)
+
+
+def test_one_visit_is_taken_where_it_can_be(views: Views, mixture: BetaMixture) -> None:
+    ptr, index = torch.arange(len(LABEL) + 1).clamp(max=1), torch.tensor([3])
+    one_way = Exclude.csr(ptr, index)  # node 3 is no negative of node 0, but 0 is one of 3
+    z1, z2 = (F.normalize(z.detach()) for z in views)
+
+    def alike(**options: Any) -> bool:
+        sums = ViewSums(z1, z2, **{"tau": TAU, **options})
+        found = ProGCLWeight(mixture).log_negatives(sums)
+        want = ProGCLWeight(mixture).log_negatives(replace(sums, impl="reference"))
+        torch.testing.assert_close(found, want)
+        return paired_view_sums(sums, mixture.weight) is not None
+
+    assert alike()
+    assert alike(exclude=Exclude.same_group(LABEL, LABEL))
+    assert not alike(exclude=one_way)
+    assert not alike(tau=0.01)
+    assert not alike(intra_view=False)
+    assert not alike(symmetric=False)
+
+
+def test_one_visit_cannot_be_differentiated_twice(views: Views, mixture: BetaMixture) -> None:
+    loss = InfoNCE(TAU, weight=ProGCLWeight(mixture))(*views)
+    (first,) = torch.autograd.grad(loss, views[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="can be differentiated once"):
+        first.sum().backward()
+
+
 @pytest.mark.parametrize("intra", ["inter", "own"])
 def test_constant_weights_reduce_to_infonce(
     views: Views, mixture: BetaMixture, monkeypatch: pytest.MonkeyPatch, intra: Any
 ) -> None:
-    monkeypatch.setattr(mixture, "log_weight", lambda s: torch.full_like(s, -1.7))
+    monkeypatch.setattr(mixture, "weight", lambda s: torch.full_like(s, 0.2))
     for z in (views, tuple(z.float() for z in views)):
         weighted = InfoNCE(TAU, weight=ProGCLWeight(mixture, intra))(*z)
         torch.testing.assert_close(weighted, InfoNCE(TAU)(*z))
