@@ -20,7 +20,7 @@ from graphcl.train import run_experiment
 from graphcl.train.evaluation import evaluate_run
 from graphcl.train.experiment import spread
 
-METHODS = {"grace": 200, "gca": 200, "dgi": 200, "bgrl": 300}  # epochs
+METHODS = {"grace": 50, "gca": 50, "dgi": 50, "bgrl": 50}  # epochs
 
 
 def percent(values: dict) -> str:

@@ -19,7 +19,7 @@ from kge.plots.run_pictures import plot_run
 NEGATIVES = ("uniform", "hasa", "lemon")
 EPOCHS = 30
 # PyKEEN's DistMult keeps entities at unit length, which a softmax of scores cannot make use of.
-SETTINGS = {"embedding_dim": 100, "entity_constrainer": None, "regularizer": None}
+SETTINGS = {"embedding_dim": 100, "entity_constrainer": None, "regularizer": None, "patience": 3}
 
 
 def compare(out: Path, console: Console, *, seeds: int = 3, smoke: bool = False) -> None:

@@ -35,6 +35,8 @@ METHODS = {
     "bernoulli": Negatives("bernoulli", "crossentropy", {}),
     # Texts by TF-IDF and latent semantic analysis: no language model is needed.
     "lemon": Negatives("lemon", "crossentropy", {}),
+    # Texts by the language model of ``--encoder``; left out without it.
+    "lemon-lm": Negatives("lemon", "crossentropy", {}),
     # Half of the negatives mined by the model, all weighed by hardness; nothing corrected.
     "hard": Negatives(
         "hasa", "hasa", {"hard_share": 0.5, "negatives.num_structural": 0, "tau_plus": 0.0}
@@ -76,6 +78,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--models", nargs="+", default=["complex", "transe"])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument(
+        "--encoder", default=None, help="folder or hub name of a sentence transformer for lemon-lm"
+    )
     parser.add_argument("--regimes", nargs="+", default=["usual"], help="usual, few, small")
     parser.add_argument(
         "--rates", type=float, nargs="+", default=list(RATES), help="learning rates to choose from"
@@ -90,6 +95,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train what has not been trained under ``--out`` and collect the run files."""
+    methods = [one for one in options.methods if one != "lemon-lm" or options.encoder]
+    if not methods:
+        raise ValueError("lemon-lm reads texts: give the language model as --encoder FOLDER")
     rows = {_key(row): row for row in earlier_rows(options.json)}
     for dataset, regimes in REGIMES.items():
         if options.only and dataset not in options.only:
@@ -97,7 +105,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         graph = load_dataset(dataset, options.root)
         for name, regime in regimes.items():
             for model in options.models if name in options.regimes else ():
-                for method in options.methods:
+                for method in methods:
                     row = _row(options, graph, dataset, (name, regime), model, method)
                     rows[_key(row)] = row
     return {"rows": sorted(rows.values(), key=_order)}
@@ -163,6 +171,7 @@ def _train(
         "frequency": max(1, regime.epochs // regime.validations),
         "patience": 0,  # equal steps for all
         **negatives.overrides,
+        **({"encoder": options.encoder} if method == "lemon-lm" else {}),
     }
     return run_experiment(
         dataset,

@@ -19,7 +19,7 @@ from sklearn.manifold import TSNE
 
 from graphcl.train.files import read_json, replacing
 
-_MOST_NODES = 2000
+_MOST_NODES = 1000
 _PAIRS = 50_000
 
 
