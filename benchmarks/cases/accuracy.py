@@ -174,5 +174,7 @@ def _measured(row: dict[str, Any]) -> str:
     if list(names) == ["accuracy"]:
         return percent(found["accuracy"])
     text = ", ".join(f"{name} {percent(found[name])}" for name in names)
-    oracle = [percent(found[f"oracle_{name}"]) for name in names if f"oracle_{name}" in found]
-    return f"{text} (oracle {', '.join(oracle)})" if oracle else text
+    for prefix, words in (("oracle_", "oracle"), ("kmeans_", "k-means of unit rows")):
+        other = [percent(found[prefix + name]) for name in names if prefix + name in found]
+        text += f" ({words} {', '.join(other)})" if other else ""
+    return text

@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 from graphcl.community.modularity import modularity
 from graphcl.methods.clustering import ClusteringMethod
 from graphcl.methods.method import Method
-from graphcl.probes import clustering_scores
+from graphcl.probes import cluster_nodes, clustering_scores
 from graphcl.train.callbacks import BestWeights
 from graphcl.train.files import write_csv
 from graphcl.train.module import ContrastiveModule
@@ -163,14 +163,28 @@ def label_free_value(
 
 
 def cluster_values(method: ClusteringMethod, data: Data, seed: int) -> dict[str, float]:
-    """Scores of a method's clusters of all nodes: against labels where there are any, and free."""
+    """Scores of a method's clusters of all nodes: against labels where there are any, and free.
+
+    The names with ``kmeans_`` are of as many clusters that k-means finds among the rows of unit
+    length. Contrast puts rows of a cluster in one direction, while centres and memberships are of
+    rows as they are, so that the two may differ by much.
+    """
     device = next(method.parameters()).device
     assert data.x is not None
     assert data.edge_index is not None
     z = method.embed(data.x.to(device), data.edge_index.to(device))
     with torch.no_grad():
-        label = method.memberships(z).argmax(1).cpu()
-    values = {} if data.y is None else clustering_scores(data.y, label)
-    for name in ("silhouette", "modularity"):
-        values[name] = label_free_value(name, z, label, data.edge_index, seed)
+        memberships = method.memberships(z)
+    clusters = min(memberships.shape[1], len(z))
+    found = cluster_nodes(z, num_clusters=clusters, seed=seed, normalize=True)
+    unit = torch.nn.functional.normalize(z)
+    values: dict[str, float] = {}
+    for prefix, rows, label in (
+        ("", z, memberships.argmax(1).cpu()),
+        ("kmeans_", unit, found.prediction),
+    ):
+        scores = {} if data.y is None else clustering_scores(data.y, label)
+        for name in ("silhouette", "modularity"):
+            scores[name] = label_free_value(name, rows, label, data.edge_index, seed)
+        values |= {f"{prefix}{name}": value for name, value in scores.items()}
     return values

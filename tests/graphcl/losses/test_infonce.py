@@ -142,7 +142,9 @@ EXCLUSIONS = ["none", "csr", "same group", "either"]
 def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven nodes fit one tile; also cut them into tiles with a remainder."""
     if request.param == "ragged tiles":
-        monkeypatch.setattr("graphcl.kernels.chunked.tile_shape", lambda q, k, device, worked: (3, 2))
+        monkeypatch.setattr(
+            "graphcl.kernels.chunked.tile_shape", lambda q, k, device, worked: (3, 2)
+        )
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -413,7 +415,7 @@ class LargestTensor(TorchDispatchMode):
 def test_no_matrix_of_all_pairs_is_formed(
     options: dict[str, TileWeight], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graphcl.kernels.chunked.tile_shape", lambda q, k, device, worked: (64, 64))
+    monkeypatch.setattr("graphcl.kernels.chunked.tile_shape", lambda *_, worked: (64, 64))
     n, d = 500, 6
     sizes = {}
     for impl in IMPLS:

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch_geometric.data import Data
 
 import graphcl.methods.pretraining as pretraining
 import graphcl.train.experiment as module
 from graphcl.cli.plots import plot_run
 from graphcl.data import load_dataset
+from graphcl.methods import PamCGC
 from graphcl.probes import clustering_scores
 from graphcl.train import fit, run_experiment, settings_for
-from graphcl.train.clustering import ORACLE, ClusterTrace, label_free_value
+from graphcl.train.clustering import ORACLE, ClusterTrace, cluster_values, label_free_value
 from graphcl.train.evaluation import evaluate_run
 from graphcl.train.preparation import FilePreparation
 
@@ -52,7 +54,7 @@ def test_the_run_is_judged_by_its_clusters(tmp_path: Path) -> None:
     )
     assert "oracle" not in metrics
     names = {"accuracy", "nmi", "ari", "macro_f1", "silhouette", "modularity"}
-    assert metrics["metrics"].keys() == names
+    assert metrics["metrics"].keys() == names | {f"kmeans_{name}" for name in names}
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["model"]["clusters"] == 4  # as many as there are classes
     assert (config["selection"], config["oracle"]) == ("last", False)
@@ -70,6 +72,32 @@ def test_the_run_is_judged_by_its_clusters(tmp_path: Path) -> None:
     assert [row["epoch"] for row in before] == [0, 1, 2, 3]
     assert metrics["seconds"].keys() == {"prepare", "train", "epoch", "evaluate"}
     assert metrics["seconds"]["prepare"] > 0
+
+
+def test_kmeans_looks_at_directions_alone() -> None:
+    """Rows of any length in three directions; the centres split the longest and miss the others."""
+    label = torch.arange(60) % 3
+    length = torch.where(label == 0, torch.linspace(1, 90, 60), 1.0)[:, None]
+
+    class Fixed(PamCGC):
+        def encode(self, x: Tensor, edge_index: Tensor) -> Tensor:
+            return torch.nn.functional.one_hot(label, 3).float() * length
+
+    method = Fixed(4, 3, hidden=[8], width=3)
+    with torch.no_grad():
+        method.centres.copy_(torch.tensor([[5.0, 0, 0], [40, 0, 0], [80, 0, 0]]))
+    data = Data(x=torch.rand(60, 4), edge_index=torch.tensor([[0, 1], [1, 0]]), y=label)
+    found = cluster_values(method, data, 0)
+    assert found["accuracy"] < 0.9
+    assert found["kmeans_accuracy"] == found["kmeans_ari"] == 1
+    assert found["kmeans_silhouette"] == pytest.approx(1)
+    del data.y
+    assert cluster_values(method, data, 0).keys() == {
+        "silhouette",
+        "modularity",
+        "kmeans_silhouette",
+        "kmeans_modularity",
+    }
 
 
 def test_scores_are_those_of_the_stored_weights(tmp_path: Path) -> None:
