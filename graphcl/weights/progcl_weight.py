@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import ClassVar, Literal
 
 import torch
@@ -52,13 +53,15 @@ class ProGCLWeight(Weighting):
 
     def log_negatives(self, sums: ViewSums) -> Both:
         """See :meth:`Weighting.log_negatives`."""
-        function, extent = self.mixture.log_weight, self.mixture.extent
+        # The backward pass asks again, when the mixture may have been fitted anew.
+        mixture = deepcopy(self.mixture)
+        function, extent = mixture.log_weight, mixture.extent
         weight: TileWeight = HardnessWeight(function, extent)
         first = second = weight
         if self.frozen is not None:
             weight = first = second = OtherSimilarityWeight(function, *self.frozen, extent)
         elif self.intra == "inter":
-            paired = paired_view_sums(sums, self.mixture.weight)
+            paired = paired_view_sums(sums, mixture.weight)
             if paired is not None:
                 return _scaled(paired[0], log_mean_scale(sums, paired[1]))
             first = OtherSimilarityWeight(function, sums.z1, sums.z2, extent)

@@ -115,6 +115,17 @@ def test_one_visit_is_taken_where_it_can_be(views: Views, mixture: BetaMixture) 
     assert not alike(symmetric=False)
 
 
+@pytest.mark.parametrize("intra", ["inter", "own"])
+def test_a_fit_between_loss_and_gradient_changes_nothing(
+    views: Views, mixture: BetaMixture, intra: Any
+) -> None:
+    loss = InfoNCE(TAU, weight=ProGCLWeight(mixture, intra))
+    want = torch.autograd.grad(loss(*views), views)
+    late = loss(*views)
+    mixture.reset()
+    torch.testing.assert_close(torch.autograd.grad(late, views), want)
+
+
 def test_one_visit_cannot_be_differentiated_twice(views: Views, mixture: BetaMixture) -> None:
     loss = InfoNCE(TAU, weight=ProGCLWeight(mixture))(*views)
     (first,) = torch.autograd.grad(loss, views[0], create_graph=True)
