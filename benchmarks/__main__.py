@@ -26,6 +26,7 @@ CASES = (
     "lightning_overhead",
     "ogb_ranking",
     "pamc",
+    "pamc_step",
     "pot",
     "segments",
 )

@@ -38,6 +38,7 @@ QUICK = {
     ],
     "ogb_ranking": ["--datasets", "ogbl-collab", "--repeats", "1"],
     "pamc": ["--nodes", "50", "--repeats", "1"],
+    "pamc_step": ["--dataset", "karate", "--nodes", "60", "--repeats", "1"],
     "segments": ["--rows", "500", "--segments", "50", "--width", "4", "--repeats", "1"],
 }
 TRAINED = {"accuracy", "kg_negatives", "kg_quality", "lightning_overhead", "pot"}
