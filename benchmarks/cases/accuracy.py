@@ -64,7 +64,7 @@ ENTRIES = [
         "progcl",
         "random10",
         3,
-        # GCA's views and widths, which are better on validation at this budget than ProGCL's own.
+        # GCA's views and widths: those of the recipe were behind on validation in shorter runs.
         {
             "epochs": 1500,
             "epoch_start": 1000,

@@ -30,13 +30,14 @@ class Negatives(NamedTuple):
     """Columns that are no negatives: HaSa's structural candidates."""
 
 
+LANGUAGE = "lemon-lm"
+"""LEMON on texts by the language model of ``--encoder``; measured where it is named."""
 METHODS = {
     "uniform": Negatives("uniform", "crossentropy", {}),
     "bernoulli": Negatives("bernoulli", "crossentropy", {}),
     # Texts by TF-IDF and latent semantic analysis: no language model is needed.
     "lemon": Negatives("lemon", "crossentropy", {}),
-    # Texts by the language model of ``--encoder``; left out without it.
-    "lemon-lm": Negatives("lemon", "crossentropy", {}),
+    LANGUAGE: Negatives("lemon", "crossentropy", {}),
     # Half of the negatives mined by the model, all weighed by hardness; nothing corrected.
     "hard": Negatives(
         "hasa", "hasa", {"hard_share": 0.5, "negatives.num_structural": 0, "tau_plus": 0.0}
@@ -77,9 +78,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/kg_negatives"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--models", nargs="+", default=["complex", "transe"])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument(
-        "--encoder", default=None, help="folder or hub name of a sentence transformer for lemon-lm"
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        default=[name for name in METHODS if name != LANGUAGE],
+    )
+    parser.add_argument(
+        "--encoder", default=None, help=f"sentence transformer of {LANGUAGE}: a folder or hub name"
     )
     parser.add_argument("--regimes", nargs="+", default=["usual"], help="usual, few, small")
     parser.add_argument(
@@ -95,9 +101,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train what has not been trained under ``--out`` and collect the run files."""
-    methods = [one for one in options.methods if one != "lemon-lm" or options.encoder]
-    if not methods:
-        raise ValueError("lemon-lm reads texts: give the language model as --encoder FOLDER")
+    if LANGUAGE in options.methods and not options.encoder:
+        raise ValueError(f"{LANGUAGE} reads texts: give the language model as --encoder FOLDER")
     rows = {_key(row): row for row in earlier_rows(options.json)}
     for dataset, regimes in REGIMES.items():
         if options.only and dataset not in options.only:
@@ -105,7 +110,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         graph = load_dataset(dataset, options.root)
         for name, regime in regimes.items():
             for model in options.models if name in options.regimes else ():
-                for method in methods:
+                for method in options.methods:
                     row = _row(options, graph, dataset, (name, regime), model, method)
                     rows[_key(row)] = row
     return {"rows": sorted(rows.values(), key=_order)}
@@ -171,7 +176,7 @@ def _train(
         "frequency": max(1, regime.epochs // regime.validations),
         "patience": 0,  # equal steps for all
         **negatives.overrides,
-        **({"encoder": options.encoder} if method == "lemon-lm" else {}),
+        **({"encoder": options.encoder} if method == LANGUAGE else {}),
     }
     return run_experiment(
         dataset,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from graphcl.train import settings_for
 
 KINDS = ("dense", "pamc")
 POSITIVES = 64
-"""Of each node in the large graph, as many as the recipe keeps."""
+"""Of each node where the loss is alone, as many as the recipe keeps."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +37,7 @@ def method_step(kind: str, dataset: str, root: str | None) -> Callable[[], objec
     assert data.edge_index is not None
     x, edges = data.x, data.edge_index
     torch.manual_seed(0)
-    overrides = {} if dataset == "usps" else {"clusters": data.num_classes}
+    overrides = {"clusters": data.num_classes}
     method = settings_for("pamcgc", dataset, overrides).build(x.shape[1])
     assert isinstance(method, PamCGC)
     if kind == "dense":
@@ -90,7 +89,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         (f"loss, N = {size}", KINDS, loss_step, (size,)),
         (f"loss, N = {options.nodes}", ("pamc",), loss_step, (options.nodes,)),
     ):
-        works = {kind: partial(make(kind, *given)) for kind in kinds}
+        works = {kind: make(kind, *given) for kind in kinds}
         seconds = paired(works, repeats=options.repeats)
         rows += [
             {

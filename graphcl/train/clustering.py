@@ -175,8 +175,7 @@ def cluster_values(method: ClusteringMethod, data: Data, seed: int) -> dict[str,
     z = method.embed(data.x.to(device), data.edge_index.to(device))
     with torch.no_grad():
         memberships = method.memberships(z)
-    clusters = min(memberships.shape[1], len(z))
-    found = cluster_nodes(z, num_clusters=clusters, seed=seed, normalize=True)
+    found = cluster_nodes(z, num_clusters=memberships.shape[1], seed=seed, normalize=True)
     unit = torch.nn.functional.normalize(z)
     values: dict[str, float] = {}
     for prefix, rows, label in (

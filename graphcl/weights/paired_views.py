@@ -41,12 +41,12 @@ def paired_view_sums(sums: ViewSums, function: PairWeight) -> tuple[Both, Both] 
         logits that have to be shifted, pairs excluded in one direction alone, the reference
         implementation, or half of the sums.
     """
-    bound = sums.z1.detach().norm(dim=1).max() ** 2, sums.z2.detach().norm(dim=1).max() ** 2
+    lengths = torch.stack([z.detach().norm(dim=1).max() for z in (sums.z1, sums.z2)])
     hidden = with_diagonal(sums.exclude)
     if (
         sums.impl not in ("auto", "chunked")
         or not (sums.intra_view and sums.symmetric and hidden.symmetric)
-        or not float(max(bound)) / sums.tau <= SAFE_LOGIT  # also for NaN
+        or not float(lengths.max()) ** 2 / sums.tau <= SAFE_LOGIT  # also for NaN
     ):
         return None
     first, second, *weights = _PairedSums.apply(sums.z1, sums.z2, sums.tau, function, hidden)

@@ -142,9 +142,7 @@ EXCLUSIONS = ["none", "csr", "same group", "either"]
 def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven nodes fit one tile; also cut them into tiles with a remainder."""
     if request.param == "ragged tiles":
-        monkeypatch.setattr(
-            "graphcl.kernels.chunked.tile_shape", lambda q, k, device, worked: (3, 2)
-        )
+        monkeypatch.setattr("graphcl.kernels.chunked.tile_shape", lambda *_, worked: (3, 2))
 
 
 @pytest.mark.parametrize("impl", IMPLS)
