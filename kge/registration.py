@@ -68,6 +68,13 @@ _COMPONENTS = (
         "InBatchTrainingLoop",
         "inbatch",
     ),
+    _Component(
+        "class_resolver.contrib.torch",  # whose resolver PyKEEN uses
+        "optimizer_resolver",
+        "kge.training.lazy_adam",
+        "LazyAdam",
+        "lazyadam",
+    ),
     _Component("pykeen.models", "model_resolver", "kge.models.hasa_text", "HaSaText", "hasatext"),
     _Component("pykeen.models", "model_resolver", "kge.models.simkgc", "SimKGC", "simkgc"),
     _Component("pykeen.datasets", "dataset_resolver", "kge.union_dataset", "UnionDataset", "union"),
@@ -75,10 +82,10 @@ _COMPONENTS = (
 
 
 def register() -> None:
-    """Make samplers, loss, evaluator, loop, callback, models and data set known to PyKEEN by name.
+    """Make all components of this package known to PyKEEN by name.
 
     Afterwards ``negative_sampler="hasa"`` or ``"lemon"``, ``loss="hasa"``,
-    ``model="hasatext"`` or ``"simkgc"``, ``training_loop="inbatch"``,
+    ``model="hasatext"`` or ``"simkgc"``, ``training_loop="inbatch"``, ``optimizer="lazyadam"``,
     ``evaluator="fusedrankbased"``, ``dataset="union"`` and
     ``training_kwargs=dict(callbacks="bindmodel")`` work in ``pipeline`` and ``hpo_pipeline``. Where
     this package was installed (and not only put on the path), they do so without this call.
@@ -108,6 +115,9 @@ def _register(component: _Component) -> None:
     known = {**resolver.synonyms, **resolver.lookup_dict}
     if known.get(component.name) is not cls:
         resolver.register(cls, synonyms={component.name})
+    if component.resolver == "optimizer_resolver":  # what of it a search varies is in a table
+        ranges = import_module("pykeen.optimizers").optimizers_hpo_defaults
+        ranges.setdefault(cls, ranges[resolver.lookup("adam")])
 
 
 def _half_loaded(prefixes: Sequence[str] = ("pykeen", "kge")) -> bool:

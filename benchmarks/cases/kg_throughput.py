@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--pool", type=int, default=384, help="drawn beside the batch's answers")
     parser.add_argument(
-        "--optimizer", default="sparseadam", choices=["sparseadam", "adam", "adagrad"]
+        "--optimizer", default="lazyadam", choices=["lazyadam", "sparseadam", "adam", "adagrad"]
     )
     parser.add_argument("--least", type=int, default=1024, help="negatives every row must have")
     parser.add_argument("--negatives", type=int, default=64, help="of each sLCWA row")

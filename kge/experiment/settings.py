@@ -208,7 +208,7 @@ def _check_optimizer(name: str, negatives: Mapping[str, Any]) -> None:
     if name == "sparseadam" and not negatives.get("row_gradients"):
         raise ValueError(
             "optimizer 'sparseadam' takes gradients of rows alone: add --negatives inbatch --set "
-            "row_gradients=true, or use adam"
+            "row_gradients=true, or use adam or lazyadam"
         )
 
 

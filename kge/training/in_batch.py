@@ -84,7 +84,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
         all_after: after that many epochs all entities are candidates, as with ``pool="all"``. A
             pool finds the rough places of all entities for little; the exact softmax then tells
             apart those that a pool rarely holds together. Needs an optimizer that takes dense
-            gradients beside sparse ones (``adagrad``, ``sgd``), if ``row_gradients``.
+            gradients beside sparse ones (``adagrad``, ``lazyadam``, ``sgd``), if ``row_gradients``.
         paired: a batch asks for heads and for tails of the same triples. Otherwise each side draws
             rows of its own: the gradients of a step are less alike, and Adagrad's steps shrink more
             slowly, for which a batch touches more entities.
@@ -96,7 +96,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
             plain softmax.
         row_gradients: update only rows of the batch
             (:func:`kge.training.row_gradients.use_row_gradients`); needs the optimizer ``adagrad``,
-            ``sparseadam`` or ``sgd``, and a pool that is drawn.
+            ``lazyadam``, ``sparseadam`` or ``sgd``, and a pool that is drawn.
         kwargs: of PyKEEN's training loop (model, triples_factory, optimizer, ...).
 
     Raises:

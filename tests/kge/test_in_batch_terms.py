@@ -239,8 +239,9 @@ def test_row_gradients_make_the_same_steps(name: str, optimizer: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
-def test_sparse_adam_leaves_other_rows_alone() -> None:
-    before, after = trained("distmult", "sparseadam", rows=True, relations=0.5)
+@pytest.mark.parametrize("optimizer", ["lazyadam", "sparseadam"])
+def test_adam_of_rows_leaves_other_rows_alone(optimizer: str) -> None:
+    before, after = trained("distmult", optimizer, rows=True, relations=0.5)
     name = next(key for key in before if "entity" in key)
     changed = (before[name] != after[name]).any(1)
     assert 0 < int(changed.sum()) < len(changed)
@@ -270,14 +271,15 @@ def test_row_gradients_refuse_what_would_not_work() -> None:
 
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 @pytest.mark.parametrize("rows", [False, True])
+@pytest.mark.parametrize("optimizer", ["adagrad", "lazyadam"])
 def test_all_entities_become_candidates_after_some_epochs(
-    rows: bool, monkeypatch: pytest.MonkeyPatch
+    optimizer: str, rows: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     triples = factory()
     loop = InBatchTrainingLoop(
         model=model_of("complex", triples),
         triples_factory=triples,
-        optimizer="adagrad",
+        optimizer=optimizer,
         pool=2,
         in_batch=False,
         all_after=2,

@@ -13,6 +13,7 @@ from pykeen.pipeline.api import evaluator_resolver, loss_resolver, negative_samp
 from pykeen.training import callback_resolver
 from pykeen.datasets import dataset_resolver
 from pykeen.models import model_resolver
+from class_resolver.contrib.torch import optimizer_resolver
 
 found = [
     negative_sampler_resolver.lookup("hasa"),
@@ -23,8 +24,12 @@ found = [
     dataset_resolver.lookup("union"),
     model_resolver.lookup("hasatext"),
     model_resolver.lookup("simkgc"),
+    optimizer_resolver.lookup("lazyadam"),
 ]
-assert [one.__module__.split(".")[0] for one in found] == ["kge"] * 8, found
+assert [one.__module__.split(".")[0] for one in found] == ["kge"] * 9, found
+from pykeen.optimizers import optimizers_hpo_defaults
+
+assert "lr" in optimizers_hpo_defaults[found[-1]]
 watching = [one for one in sys.meta_path if type(one).__module__.startswith("kge")]
 assert not watching, watching
 print("all known")
