@@ -17,6 +17,7 @@ from graphcl.losses.precision import widened
 from graphcl.methods.clustering import ClusteringMethod
 from graphcl.methods.preparation import Preparation
 from graphcl.methods.pretraining import check_finite, pretrain
+from graphcl.probes import cluster_nodes
 
 
 class PamCGC(ClusteringMethod):
@@ -30,6 +31,9 @@ class PamCGC(ClusteringMethod):
     The graph enters the loss alone, as influence of order r: encoding needs no edges. Call
     :meth:`pretrain` once before training, which :func:`~graphcl.train.fit` does by itself; without
     it, centres and encoder are random.
+
+    Centres hardly leave where k-means of the pre-trained codes has put them if ``beta`` is small,
+    and two of them may share a class then. ``recentre`` puts them anew (ours, not the paper's).
 
     Args:
         in_channels: F.
@@ -48,6 +52,9 @@ class PamCGC(ClusteringMethod):
         similarity: ``mean`` (default) or ``cos``.
         mode: ``paper``, or ``official`` for the released loss.
         freedom: of the Student distribution.
+        recentre: epochs after which the centres are put anew, and so on, to the means of clusters
+            that k-means finds among the directions of the codes, as the contrast compares those;
+            0 for never.
         hidden: widths of the autoencoder's inner layers.
         width: D of the embeddings.
         restarts: of the k-means that gives the first centres.
@@ -58,6 +65,8 @@ class PamCGC(ClusteringMethod):
     Raises:
         ValueError: settings out of range.
     """
+
+    epoch: Tensor
 
     paper: ClassVar[str] = "PamCGC, Kulatilleke et al., 2022, arXiv 2209.14067"
 
@@ -79,6 +88,7 @@ class PamCGC(ClusteringMethod):
         similarity: Literal["mean", "cos"] | None = None,
         mode: Literal["paper", "official"] = "paper",
         freedom: float = 1.0,
+        recentre: int = 0,
         hidden: Sequence[int] = (500, 500, 2000),
         width: int = 10,
         restarts: int = 20,
@@ -94,6 +104,7 @@ class PamCGC(ClusteringMethod):
             ("clusters", clusters, 2),
             ("order", order, 1),
             ("walks", walks, 0),
+            ("recentre", recentre, 0),
             ("restarts", restarts, 1),
             ("pretrain_epochs", pretrain_epochs, 0),
             ("pretrain_batch", pretrain_batch, 1),
@@ -102,7 +113,7 @@ class PamCGC(ClusteringMethod):
                 raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
         self.alpha, self.beta = alpha, beta
         self.order, self.influence, self.keep, self.walks = order, influence, keep, walks
-        self.freedom, self.restarts = freedom, restarts
+        self.freedom, self.recentre, self.restarts = freedom, recentre, restarts
         self.pretrain_epochs, self.pretrain_lr = pretrain_epochs, pretrain_lr
         self.pretrain_batch = pretrain_batch
         self.loss = PamC(
@@ -111,6 +122,7 @@ class PamCGC(ClusteringMethod):
         self.autoencoder = Autoencoder(in_channels, hidden, width)
         self.centres = nn.Parameter(torch.empty(clusters, width))
         nn.init.xavier_uniform_(self.centres)
+        self.register_buffer("epoch", torch.zeros((), dtype=torch.long))
         self._known: tuple[Tensor, int, tuple[Tensor, Tensor]] | None = None
         self._latest: tuple[Tensor, Tensor] | None = None
 
@@ -156,11 +168,28 @@ class PamCGC(ClusteringMethod):
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.forward`."""
         z = self.encode(x, edge_index)
+        if self.training and self.recentre and self.epoch and self.epoch % self.recentre == 0:
+            self._put_centres_anew(z.detach())
         q = self.memberships(z)
         self._latest = (z.detach(), q.detach())
         contrast: Tensor = self.loss(z, *self.positives(edge_index, z.shape[0]), q)
         divergence = clustering_divergence(sharpened_target(q), q)
         return self.alpha * contrast + self.beta * divergence
+
+    def after_step(self, step: int, total: int) -> None:
+        """Count the epochs between new centres."""
+        self.epoch.fill_(step + 1)
+
+    @torch.no_grad()
+    def _put_centres_anew(self, z: Tensor) -> None:
+        seed = int(torch.randint(2**31, ()))
+        found = cluster_nodes(
+            z, num_clusters=len(self.centres), seed=seed, restarts=self.restarts, normalize=True
+        )
+        label = found.prediction.to(z.device)
+        count = torch.bincount(label, minlength=len(self.centres)).clamp(min=1)
+        total = torch.zeros_like(self.centres, dtype=z.dtype).index_add_(0, label, z)
+        self.centres.copy_(total / count.unsqueeze(1))
 
     def positives(self, edge_index: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
         """Pairs (2, P) and their influence (P,); kept while the same edges are passed."""

@@ -215,3 +215,50 @@ def test_bad_settings_and_inputs_are_named(graph: Data) -> None:
         build()(graph.x[:10], graph.edge_index)
     with pytest.raises(RuntimeError, match="call the method first"):
         build().latest()
+
+
+def test_centres_are_put_anew_on_directions(graph: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = build(clusters=3, recentre=2)
+    generator = torch.Generator().manual_seed(0)
+    label = torch.randint(3, (31,), generator=generator)
+    # Lengths differ by more than directions: k-means of the rows as they are would cut by length.
+    length = 1 + 20 * torch.rand(31, 1, generator=generator)
+    codes = torch.eye(4)[label] + 0.05 * torch.randn(31, 4, generator=generator)
+    codes = length * codes
+    monkeypatch.setattr(method, "encode", lambda x, edge_index: codes)
+    with torch.no_grad():
+        method.centres[:2] = codes[label == 0].mean(0)  # two share a cluster
+        method.centres[2] = codes[label > 0].mean(0)
+    before = method.centres.detach().clone()
+    for step in range(2):
+        method(graph.x, graph.edge_index)
+        assert torch.equal(method.centres, before)
+        method.after_step(step, 4)
+    method.eval()
+    method(graph.x, graph.edge_index)
+    assert torch.equal(method.centres, before)
+    method.train()
+    method(graph.x, graph.edge_index)
+    means = torch.stack([codes[label == k].mean(0) for k in range(3)])
+    nearest = torch.cdist(means, method.centres.detach())
+    assert sorted(nearest.argmin(1).tolist()) == [0, 1, 2]
+    torch.testing.assert_close(nearest.min(1).values, torch.zeros(3), atol=1e-5, rtol=0)
+    assert method.centres.requires_grad
+    assert int(method.state_dict()["epoch"]) == 2
+
+
+def test_new_centres_in_training_are_reproducible(graph: Data) -> None:
+    def trained() -> Tensor:
+        method = build(recentre=5)
+        method.pretrain(graph.x, graph.edge_index, Preparation(0))
+        torch.manual_seed(0)
+        losses = train(method, graph, 12)
+        assert all(loss == loss for loss in losses)
+        return method.centres.detach()
+
+    assert torch.equal(trained(), trained())
+
+
+def test_new_centres_need_a_count() -> None:
+    with pytest.raises(ValueError, match="recentre must be an integer of at least 0, got -1"):
+        build(recentre=-1)
