@@ -73,7 +73,7 @@ class LazyAdam(torch.optim.Optimizer):
     def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
-            state["step"] = torch.zeros((), device=parameter.device)
+            state["step"] = torch.zeros(())
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         tables = (parameter, state["exp_avg"], state["exp_avg_sq"])
@@ -94,7 +94,10 @@ class LazyAdam(torch.optim.Optimizer):
 def _adam(
     tables: tuple[Tensor, ...], gradient: Tensor, step: Tensor, group: dict[str, Any]
 ) -> None:
-    """Adam's step on a parameter and its moments, in place; one is added to ``step``."""
+    """Adam's step on a parameter and its moments, in place; one is added to ``step``.
+
+    On a GPU the fused step would want the count of steps there.
+    """
     parameter, first, second = tables
     beta1, beta2 = group["betas"]
     adam(
@@ -105,7 +108,7 @@ def _adam(
         [],
         [step],
         foreach=False,
-        fused=parameter.is_floating_point(),
+        fused=parameter.device.type == "cpu" and parameter.is_floating_point(),
         has_complex=parameter.is_complex(),
         amsgrad=False,
         beta1=beta1,

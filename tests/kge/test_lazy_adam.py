@@ -165,3 +165,19 @@ def test_pykeen_searches_its_step_size_by_name() -> None:
         n_trials=1,
     )
     assert 1e-3 <= result.study.best_trial.params["optimizer.lr"] <= 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64])
+def test_other_types_of_numbers(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    start = torch.randn(4, 2, dtype=dtype)
+    dense = torch.randn(4, 2, dtype=dtype)
+    one, other = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    for parameter, optimizer, gradient in (
+        (one, LazyAdam([one], lr=0.1), dense.to_sparse(1)),
+        (other, torch.optim.Adam([other], lr=0.1), dense),
+    ):
+        for _ in range(2):
+            parameter.grad = gradient
+            optimizer.step()
+    torch.testing.assert_close(one, other)
