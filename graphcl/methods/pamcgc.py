@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from graphcl.community.dec import clustering_divergence, sharpened_target, student_assignment
 from graphcl.community.influence import influence_pairs, sampled_influence
@@ -182,14 +184,17 @@ class PamCGC(ClusteringMethod):
 
     @torch.no_grad()
     def _put_centres_anew(self, z: Tensor) -> None:
+        count = len(self.centres)
         seed = int(torch.randint(2**31, ()))
         found = cluster_nodes(
-            z, num_clusters=len(self.centres), seed=seed, restarts=self.restarts, normalize=True
+            z, num_clusters=count, seed=seed, restarts=self.restarts, normalize=True
         )
-        label = found.prediction.to(z.device)
-        count = torch.bincount(label, minlength=len(self.centres)).clamp(min=1)
-        total = torch.zeros_like(self.centres, dtype=z.dtype).index_add_(0, label, z)
-        self.centres.copy_(total / count.unsqueeze(1))
+        label = one_hot(found.prediction.to(z.device), count).to(z)
+        # A centre stays the one of the cluster that shares most nodes with its own.
+        shared = one_hot(self.memberships(z).argmax(1), count).to(z).T @ label
+        own, theirs = linear_sum_assignment(shared.cpu().numpy(), maximize=True)
+        means = (label.T @ z) / label.sum(0).clamp(min=1).unsqueeze(1)
+        self.centres[own] = means[theirs].to(self.centres)
 
     def positives(self, edge_index: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
         """Pairs (2, P) and their influence (P,); kept while the same edges are passed."""

@@ -240,9 +240,13 @@ def test_centres_are_put_anew_on_directions(graph: Data, monkeypatch: pytest.Mon
     method.train()
     method(graph.x, graph.edge_index)
     means = torch.stack([codes[label == k].mean(0) for k in range(3)])
-    nearest = torch.cdist(means, method.centres.detach())
+    nearest = torch.cdist(method.centres.detach(), means)
     assert sorted(nearest.argmin(1).tolist()) == [0, 1, 2]
     torch.testing.assert_close(nearest.min(1).values, torch.zeros(3), atol=1e-5, rtol=0)
+    # Once all have a cluster of their own, none changes places.
+    after = method.centres.detach().clone()
+    method(graph.x, graph.edge_index)
+    torch.testing.assert_close(method.centres, after)
     assert method.centres.requires_grad
     assert int(method.state_dict()["epoch"]) == 2
 

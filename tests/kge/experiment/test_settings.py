@@ -140,6 +140,7 @@ def test_what_would_fail_in_pykeen_is_refused(overrides: dict[str, Any], message
         settings_for("distmult", "uniform", overrides=overrides)
 
 
-def test_sparse_adam_with_gradients_of_rows() -> None:
-    overrides = {"optimizer": "sparseadam", "row_gradients": True}
-    assert settings_for("complex", "inbatch", overrides=overrides).optimizer == "sparseadam"
+@pytest.mark.parametrize("optimizer", ["lazyadam", "sparseadam"])
+def test_adam_of_rows(optimizer: str) -> None:
+    overrides = {"optimizer": optimizer, "row_gradients": True}
+    assert settings_for("complex", "inbatch", overrides=overrides).optimizer == optimizer
