@@ -41,14 +41,14 @@ class Autoencoder(nn.Module):
         """Codes (N, D) of features (N, F) of any precision, dense or in CSR layout."""
         h = x.to(next(self.parameters(), x).dtype)
         for place, layer in enumerate(self.encoder):
-            h = F.relu(h) if place else h
+            h = F.relu(h, inplace=True) if place else h
             h = _linear(layer, h)
         return h
 
     def decode(self, z: Tensor) -> Tensor:
         """Features (N, F) from codes (N, D)."""
         for place, layer in enumerate(self.decoder):
-            z = layer(F.relu(z) if place else z)
+            z = layer(F.relu(z, inplace=True) if place else z)
         return z
 
     def forward(self, x: Tensor) -> Tensor:
