@@ -20,7 +20,7 @@ from graphcl.train import run_experiment
 from graphcl.train.evaluation import evaluate_run
 from graphcl.train.experiment import spread
 
-METHODS = {"grace": 50, "gca": 50, "bgrl": 50}  # epochs
+METHODS = {"grace": 30, "gca": 30, "bgrl": 30}  # epochs
 
 
 def percent(values: dict) -> str:
