@@ -9,6 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Rows that are encoded at once. A backward pass then holds gradients of the wide layers for so many
+# rows alone: half of its memory, and they stay in the cache.
+_BLOCK = 1024
+
 
 class Autoencoder(nn.Module):
     """Linear layers with a ReLU between, to a narrow code and mirrored back.
@@ -39,7 +43,12 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes (N, D) of features (N, F) of any precision, dense or in CSR layout."""
-        h = x.to(next(self.parameters(), x).dtype)
+        x = x.to(next(self.parameters(), x).dtype)
+        if x.layout == torch.sparse_csr or len(x) <= _BLOCK:
+            return self._codes(x)
+        return torch.cat([self._codes(rows) for rows in x.split(_BLOCK)])
+
+    def _codes(self, h: Tensor) -> Tensor:
         for place, layer in enumerate(self.encoder):
             h = F.relu(h, inplace=True) if place else h
             h = _linear(layer, h)

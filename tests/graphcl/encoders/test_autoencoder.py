@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from graphcl.encoders import autoencoder
 from graphcl.encoders.autoencoder import Autoencoder
 from graphcl.methods.preparation import Preparation
 from graphcl.methods.pretraining import pretrain
@@ -60,6 +61,21 @@ def test_encoding_equals_its_definition() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+@pytest.mark.parametrize("rows", [1, 4, 7, 8])
+def test_blocks_of_rows_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = Autoencoder(5, (6, 4), 2).double()
+    x = torch.randn(8, 5, dtype=torch.float64, requires_grad=True)
+    up = torch.randn(8, 2, dtype=torch.float64)
+    wanted = torch.autograd.grad(model.encode(x), [x, *model.encoder.parameters()], up)
+    codes = model.encode(x)
+    monkeypatch.setattr(autoencoder, "_BLOCK", rows)
+    torch.testing.assert_close(model.encode(x), codes)
+    found = torch.autograd.grad(model.encode(x), [x, *model.encoder.parameters()], up)
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_sparse_and_half_features() -> None:
     autoencoder, x = model(), features().half().float()
     wanted = autoencoder.encode(x)
