@@ -126,12 +126,13 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 def chart(result: dict[str, Any], figure: Any) -> None:
     """Seconds a step against N."""
     axes = figure.subplots()
-    for name in sorted({row["method"] for row in result["rows"]}):
+    for place, name in enumerate(sorted({row["method"] for row in result["rows"]})):
         points = [
             (row["nodes"], row["seconds"]["median"])
             for row in result["rows"]
             if row["method"] == name
         ]
-        axes.loglog(*zip(*points, strict=True), marker="o", label=name)
+        marker = "o" if place < 10 else "s"  # colours repeat after ten
+        axes.loglog(*zip(*points, strict=True), marker=marker, label=name)
     axes.set(xlabel="nodes", ylabel="seconds a step")
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
