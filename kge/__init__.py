@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kge.structure import StructureIndex
     from kge.text.encoder import TextEncoder
     from kge.training.in_batch import InBatchTrainingLoop
+    from kge.training.lazy_adam import LazyAdam
 
 __all__ = [
     "FusedRankBasedEvaluator",
@@ -25,6 +26,7 @@ __all__ = [
     "HaSaText",
     "InBatchTrainingLoop",
     "LEMONNegativeSampler",
+    "LazyAdam",
     "SimKGC",
     "StructureIndex",
     "TextEncoder",
@@ -38,6 +40,7 @@ _HOMES = {
     "HaSaText": "models.hasa_text",
     "InBatchTrainingLoop": "training.in_batch",
     "LEMONNegativeSampler": "sampling.lemon",
+    "LazyAdam": "training.lazy_adam",
     "SimKGC": "models.simkgc",
     "StructureIndex": "structure",
     "TextEncoder": "text.encoder",

@@ -191,9 +191,10 @@ class PamCGC(ClusteringMethod):
         )
         label = one_hot(found.prediction.to(z.device), count).to(z)
         # A centre stays the one of the cluster that shares most nodes with its own.
-        shared = one_hot(self.memberships(z).argmax(1), count).to(z).T @ label
+        with torch.autocast(z.device.type, enabled=False):
+            shared = one_hot(self.memberships(z).argmax(1), count).to(z).T @ label
+            means = (label.T @ z) / label.sum(0).clamp(min=1).unsqueeze(1)
         own, theirs = linear_sum_assignment(shared.cpu().numpy(), maximize=True)
-        means = (label.T @ z) / label.sum(0).clamp(min=1).unsqueeze(1)
         self.centres[own] = means[theirs].to(self.centres)
 
     def positives(self, edge_index: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:

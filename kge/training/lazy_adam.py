@@ -49,8 +49,8 @@ class LazyAdam(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        if not 0 < lr < float("inf"):
-            raise ValueError(f"lr must be positive and finite, got {lr}")
+        if not 0 <= lr < float("inf"):
+            raise ValueError(f"lr must be finite and not negative, got {lr}")
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be from 0 and below 1, got {betas}")
         if not eps >= 0:

@@ -129,8 +129,8 @@ def test_closure_is_evaluated_with_gradients() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lr": 0.0}, "lr must be positive and finite, got 0.0"),
-        ({"lr": float("nan")}, "lr must be positive and finite, got nan"),
+        ({"lr": -0.1}, "lr must be finite and not negative, got -0.1"),
+        ({"lr": float("nan")}, "lr must be finite and not negative, got nan"),
         ({"betas": (0.9, 1.0)}, r"betas must be from 0 and below 1, got \(0.9, 1.0\)"),
         ({"eps": -1.0}, "eps must not be negative, got -1.0"),
     ],
