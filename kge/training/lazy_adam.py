@@ -19,8 +19,8 @@ class LazyAdam(torch.optim.Optimizer):
     A sparse gradient moves its own rows and their moments alone, with the count of all steps in the
     correction of bias, as ``torch.optim.SparseAdam`` does; ``eps`` stands where Adam has it. A
     dense gradient makes Adam's own step, so that both kinds may follow each other. Rows are read
-    and written once, in blocks: four times as fast as ``SparseAdam`` for 4000 rows of 400 numbers.
-    PyKEEN knows it as ``optimizer="lazyadam"`` and searches its ``lr`` where it would Adam's.
+    and written once, in blocks that fit a cache. PyKEEN knows it as ``optimizer="lazyadam"`` and
+    searches its ``lr`` where it would Adam's.
 
     Args:
         params: parameters, or groups of them.
