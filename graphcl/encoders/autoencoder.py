@@ -44,7 +44,7 @@ class Autoencoder(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Codes (N, D) of features (N, F) of any precision, dense or in CSR layout."""
         x = x.to(next(self.parameters(), x).dtype)
-        if x.layout == torch.sparse_csr or len(x) <= _BLOCK:
+        if x.layout == torch.sparse_csr:
             return self._codes(x)
         return torch.cat([self._codes(rows) for rows in x.split(_BLOCK)])
 

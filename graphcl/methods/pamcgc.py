@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from graphcl.community.dec import clustering_divergence, sharpened_target, student_assignment
 from graphcl.community.influence import influence_pairs, sampled_influence
 from graphcl.encoders.autoencoder import Autoencoder
+from graphcl.kernels.segments import segment_mean
 from graphcl.losses.pamc import Approximation, PamC
 from graphcl.losses.precision import widened
 from graphcl.methods.clustering import ClusteringMethod
@@ -189,12 +189,12 @@ class PamCGC(ClusteringMethod):
         found = cluster_nodes(
             z, num_clusters=count, seed=seed, restarts=self.restarts, normalize=True
         )
-        label = one_hot(found.prediction.to(z.device), count).to(z)
+        label = found.prediction.to(z.device)
         # A centre stays the one of the cluster that shares most nodes with its own.
-        with torch.autocast(z.device.type, enabled=False):
-            shared = one_hot(self.memberships(z).argmax(1), count).to(z).T @ label
-            means = (label.T @ z) / label.sum(0).clamp(min=1).unsqueeze(1)
+        pair = self.memberships(z).argmax(1) * count + label
+        shared = torch.bincount(pair, minlength=count**2).view(count, count)
         own, theirs = linear_sum_assignment(shared.cpu().numpy(), maximize=True)
+        means = segment_mean(z, label, num_segments=count)
         self.centres[own] = means[theirs].to(self.centres)
 
     def positives(self, edge_index: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:

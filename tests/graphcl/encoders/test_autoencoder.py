@@ -60,7 +60,6 @@ def test_encoding_equals_its_definition() -> None:
     torch.testing.assert_close(autoencoder.encode(x), h @ last.weight.T + last.bias)
 
 
-@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
 @pytest.mark.parametrize("rows", [1, 4, 7, 8])
 def test_blocks_of_rows_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
@@ -76,6 +75,7 @@ def test_blocks_of_rows_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatc
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
 def test_sparse_and_half_features() -> None:
     autoencoder, x = model(), features().half().float()
     wanted = autoencoder.encode(x)
