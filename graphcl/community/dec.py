@@ -70,5 +70,7 @@ def clustering_divergence(target: Tensor, assignment: Tensor) -> Tensor:
             f"target and assignment must both be (N, K), got {tuple(target.shape)} and "
             f"{tuple(assignment.shape)}"
         )
-    each = torch.xlogy(target, target) - torch.xlogy(target, assignment)
+    # The derivative of 0 log 0 is 0 / 0 for autograd, and memberships may be rounded to 0.
+    positive = assignment.clamp_min(torch.finfo(assignment.dtype).tiny)
+    each = torch.xlogy(target, target) - torch.xlogy(target, positive)
     return each.sum(1).mean()

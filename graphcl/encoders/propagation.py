@@ -109,7 +109,9 @@ class PropagationEncoder(nn.Module):
             kept = torch.sparse_csr_tensor(
                 x.crow_indices(), x.col_indices(), values, x.shape, check_invariants=False
             )
-        return kept @ self.linear.weight.T + self.linear.bias
+        # The sparse product exists in no half precision.
+        with torch.autocast(x.device.type, enabled=False):
+            return kept @ self.linear.weight.T + self.linear.bias
 
     def _adjacency(self, edge_index: Tensor, nodes: int) -> Tensor:
         dtype = self.linear.weight.dtype

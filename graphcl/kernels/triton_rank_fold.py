@@ -9,6 +9,14 @@ import triton.language as tl
 from graphcl.kernels.triton_tiles import excluded_pairs, hidden_pairs, product, rows_of
 
 
+@triton.jit
+def _far(row, stride):
+    """Where a row begins, in 64 bits; in two halves, lest a pointer for each lane be kept."""
+    high = tl.umulhi(row, stride).to(tl.int64)
+    low = (row * stride).to(tl.uint32).to(tl.int64)
+    return (high << 32) + low
+
+
 @triton.jit(do_not_specialize=["num_own", "num_keys", "offset"])
 def count_rows(
     query_ptr,
@@ -82,19 +90,19 @@ def count_rows(
         elif SCORE == "rotate":
             half = width // 2
             for c in range(0, half):
-                real_query = query_ptr + c * query_stride + query
-                real_key = key_ptr + c * key_stride + keys
+                real_query = query_ptr + _far(c, query_stride) + query
+                real_key = key_ptr + _far(c, key_stride) + keys
                 a = tl.load(real_query, mask=own_mask, other=0.0)
                 b = tl.load(real_key, mask=key_mask, other=0.0)
                 real = a[:, None] - b[None, :]
-                a = tl.load(real_query + half * query_stride, mask=own_mask, other=0.0)
-                b = tl.load(real_key + half * key_stride, mask=key_mask, other=0.0)
+                a = tl.load(real_query + _far(half, query_stride), mask=own_mask, other=0.0)
+                b = tl.load(real_key + _far(half, key_stride), mask=key_mask, other=0.0)
                 imaginary = a[:, None] - b[None, :]
                 scores -= tl.sqrt_rn(real * real + imaginary * imaginary)
         else:
             for c in range(0, width):
-                a = tl.load(query_ptr + c * query_stride + query, mask=own_mask, other=0.0)
-                b = tl.load(key_ptr + c * key_stride + keys, mask=key_mask, other=0.0)
+                a = tl.load(query_ptr + _far(c, query_stride) + query, mask=own_mask, other=0.0)
+                b = tl.load(key_ptr + _far(c, key_stride) + keys, mask=key_mask, other=0.0)
                 difference = a[:, None] - b[None, :]
                 if SCORE == "l1":
                     scores -= tl.abs(difference)

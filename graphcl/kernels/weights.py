@@ -348,6 +348,39 @@ class SimilarityWeight(TileWeight):
             similarity = similarity.detach()
         return self.function(similarity, *(value[rows, None] for value in parameters))
 
+    def backward_tile(
+        self,
+        parameters: tuple[Tensor, ...],
+        rows: slice,
+        columns: slice,
+        similarity: Tensor | None,
+        grad: Tensor,
+        out: Grads,
+    ) -> Tensor | None:
+        """See :meth:`TileWeight.backward_tile`."""
+        slot = out[0] if out else None
+        if slot is None or similarity is None:
+            return super().backward_tile(parameters, rows, columns, similarity, grad, out)
+        with torch.enable_grad():
+            # One leaf a pair: of those that take no part the slope may be infinite.
+            own = parameters[0].detach()[rows, None].expand_as(similarity).clone()
+            inputs = [own.requires_grad_(True)]
+            similarity = similarity.detach()
+            if self.feeds_similarity:
+                inputs.append(similarity.requires_grad_(True))
+            full = self.function(similarity, own).expand_as(grad)
+            if not full.requires_grad:  # a step function, say
+                return None
+            found = torch.autograd.grad(
+                torch.where(torch.isfinite(full), full, 0.0), inputs, grad, allow_unused=True
+            )
+        apart = full == -torch.inf
+        if found[0] is not None:
+            slot[rows] += found[0].masked_fill(apart, 0.0).sum(1)
+        if not self.feeds_similarity or found[1] is None:
+            return None
+        return found[1].masked_fill(apart, 0.0)
+
     def _check_captures(self, similarity: Tensor, parameters: tuple[Tensor, ...]) -> None:
         """Refuse a function that hides a learnable tensor: the kernel could not reach it."""
         corner = similarity.detach()[:1, :1]

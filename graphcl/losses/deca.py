@@ -24,7 +24,8 @@ class DeCA(nn.Module):
     - ``paper``: :math:`\frac1N \sum_k (Q_{kk} - d_k n_k^2)` with :math:`n_k = \sum_i R_{ik}` and
       the edge density :math:`d_k = Q_{kk} / (n_k (n_k - 1))`. For hard assignments that is
       :math:`-\frac1N \sum_k Q_{kk} / (n_k - 1)`: it hardly tells partitions apart. A community of
-      at most one node has density 0;
+      at most one node has density 0; with soft memberships one that is little larger has a density
+      far above 1, and its share of the loss grows likewise;
     - ``modularity``: :math:`\frac1N \sum_k (Q_{kk} - v_k^2 / \sum A)` with the volume
       :math:`v_k = \sum_i \deg_i R_{ik}`, Newman's null model.
 

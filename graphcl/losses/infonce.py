@@ -36,11 +36,12 @@ class InfoNCE(nn.Module):
         intra_view: count the nodes of the anchor's own view as negatives (GRACE); without it the
             loss is the inter-view NT-Xent.
         symmetric: average over both directions; otherwise view 1 is the anchor.
-        decoupled: leave the positive out of the denominator (Yeh et al., 2022, arXiv 2110.06848).
+        decoupled: leave the positive out of the denominator (Yeh et al., 2022, arXiv 2110.06848);
+            the mean is over nodes that have a negative.
         weight: weights :math:`w_{ij}` of the negatives (anchor i, candidate j), used in both views,
             or a :class:`~graphcl.weights.Weighting`; a positive pair always weighs 1.
-        normalize: divide rows by their L2 norm (rows of zero norm stay zero).
         impl: see :func:`~graphcl.kernels.negative_logsumexp`.
+        normalize: divide rows by their L2 norm (rows of zero norm stay zero).
 
     Shape:
         ``z1`` (N, D) and ``z2`` (N, D) -> scalar in float64 for float64 inputs, float32 otherwise.
@@ -62,8 +63,8 @@ class InfoNCE(nn.Module):
         symmetric: bool = True,
         decoupled: bool = False,
         weight: TileWeight | Weighting | None = None,
-        normalize: bool = True,
         impl: Impl = "auto",
+        normalize: bool = True,
     ) -> None:
         super().__init__()
         if not (tau > 0 and math.isfinite(tau)):
@@ -143,10 +144,19 @@ class InfoNCE(nn.Module):
                 first = self._beyond(z1, ids, beyond, 1)
                 second = self._beyond(z2, ids, beyond, 2) if self.symmetric else first
                 forward, backward = log_add((forward, backward), (first, second))
+            if self.decoupled:
+                loss = self._mean(forward - positive)
+                return (loss + self._mean(backward - positive)) / 2 if self.symmetric else loss
             loss = forward - positive
             if self.symmetric:
                 loss = (loss + backward - positive) / 2
             return loss.mean()
+
+    @staticmethod
+    def _mean(each: Tensor) -> Tensor:
+        """Mean over nodes with a negative; one without has nothing to be pushed from."""
+        some = each > -torch.inf
+        return torch.where(some, each, 0.0).sum() / some.sum().clamp_min(1)
 
     def choose_weight(self, sums: ViewSums) -> TileWeight | Weighting | None:
         """The weights of this step, :attr:`weight`; a loss with a schedule chooses here."""
@@ -177,7 +187,7 @@ class InfoNCE(nn.Module):
             whole = self._beyond(anchors, ids, every, view)
             if not self.decoupled:
                 whole = torch.logaddexp(whole, positive)
-            losses.append((whole - positive).mean())
+            losses.append(self._mean(whole - positive))
         return (losses[0] + losses[1]) / 2 if self.symmetric else losses[0]
 
     def _beyond(self, anchors: Tensor, ids: Tensor, beyond: Candidates, view: int) -> Tensor:

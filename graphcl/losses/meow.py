@@ -53,6 +53,7 @@ class PrototypeLoss(nn.Module):
             ValueError: shapes that do not fit.
         """
         _check_views(anchors, members, labels)
+        anchors, members = widened(anchors, members)
         terms = []
         for column in labels.T:
             _, own = column.unique(return_inverse=True)

@@ -163,7 +163,10 @@ class PamC(nn.Module):
             return -torch.where(total == -torch.inf, 0.0, total).mean()
 
     def negative(self, z: Tensor, assignment: Tensor) -> Tensor:
-        """The second term; arguments as in :meth:`forward`. A single cluster gives 0."""
+        """The second term; arguments as in :meth:`forward`.
+
+        Without ``intra`` a single cluster gives 0.
+        """
         with torch.autocast(z.device.type, enabled=False):
             nodes = self._meta_nodes(_wide(z), assignment)
             log_sum = self._log_sum(nodes)

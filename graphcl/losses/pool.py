@@ -148,7 +148,7 @@ class CandidatePool:
         """Queue and slow copy, for a checkpoint; empty without a queue."""
         if self.queue is None:
             return {}
-        copied = None if self._target is None else self._target.state_dict()
+        copied = self._stored if self._target is None else self._target.state_dict()
         return {"queue": self.queue.state_dict(), "target": copied}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:

@@ -27,8 +27,8 @@ class ReSC(nn.Module):
 
     averaged over nodes and both directions, with :math:`e = \exp(h \cdot C / \tau)` (``cos``) or
     :math:`\exp(-\|h - C\|^2 / \tau^2)` (``rbf``). Centroids are constants for the gradient. Empty
-    communities take no part (in the release each is a negative at the origin). The released
-    settings never reach :math:`\gamma`; here it is live with both similarities, 0 turns it off.
+    communities take no part. The released settings never reach :math:`\gamma`; here it is live with
+    both similarities, 0 turns it off.
     Time and memory O(N K + N D): no (N, K, D) tensor is formed.
 
     Args:
@@ -36,6 +36,8 @@ class ReSC(nn.Module):
         gamma: how fast the weight of a centroid falls with its distance from the own one.
         similarity: ``cos`` or ``rbf``.
         impl: see :func:`~graphcl.kernels.negative_logsumexp`.
+        mode: ``official`` for the release's departures: empty communities are negatives at the
+            origin, and with ``cos`` no weight is taken.
 
     Example:
         >>> h = torch.eye(3)
@@ -50,6 +52,7 @@ class ReSC(nn.Module):
         gamma: float = 0.0,
         similarity: Literal["cos", "rbf"] = "cos",
         impl: Impl = "auto",
+        mode: Literal["paper", "official"] = "paper",
     ) -> None:
         super().__init__()
         if not (tau > 0 and math.isfinite(tau)):
@@ -58,7 +61,9 @@ class ReSC(nn.Module):
             raise ValueError(f"gamma must be finite and not negative, got {gamma}")
         if similarity not in ("cos", "rbf"):
             raise ValueError(f"unknown similarity {similarity!r}; choose cos or rbf")
-        self.tau, self.gamma, self.similarity = tau, gamma, similarity
+        if mode not in ("paper", "official"):
+            raise ValueError(f"unknown mode {mode!r}; choose paper or official")
+        self.tau, self.gamma, self.similarity, self.mode = tau, gamma, similarity, mode
         self.impl: Impl = impl
 
     def forward(
@@ -107,16 +112,17 @@ class ReSC(nn.Module):
             bias = torch.zeros_like(centroid[:, 0])
             if self.similarity == "rbf":
                 bias = -centroid.square().sum(1) / (self.tau * self.tau)
-            table = -self.gamma * torch.cdist(centroid, centroid).square()
+            official = self.mode == "official"
+            gamma = 0.0 if official and self.similarity == "cos" else self.gamma
+            table = -gamma * torch.cdist(centroid, centroid).square()
             table.fill_diagonal_(0.0)
+            alone = bias if official else bias.masked_fill(size == 0, -torch.inf)
         everyone = torch.arange(count, device=own.device)
-        weight = GroupWeight(table, own, everyone) + KeyWeight(
-            bias.masked_fill(size == 0, -torch.inf)
-        )
+        weight = GroupWeight(table, own, everyone) + KeyWeight(alone)
         whole = negative_logsumexp(anchors, centroid, tau=scale, log_weight=weight, impl=self.impl)
         positive = (anchors * centroid[own]).sum(1) / scale + bias[own]
         return (whole - positive).mean()
 
     def extra_repr(self) -> str:
         """Settings shown by ``print``."""
-        return f"tau={self.tau}, gamma={self.gamma}, similarity={self.similarity}"
+        return f"tau={self.tau}, gamma={self.gamma}, similarity={self.similarity}, mode={self.mode}"

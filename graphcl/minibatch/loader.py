@@ -50,7 +50,7 @@ class BatchLoader:
 
     def __init__(self, source: BatchSource, order: SeedOrder) -> None:
         self.source, self.order = source, order
-        self.epoch = self.position = 0
+        self.epoch = self.position = self._start = 0
 
     @property
     def sampler(self) -> BatchLoader:
@@ -66,7 +66,8 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[Data]:
         process = process_index()
-        for step in range(self.position % len(self), len(self)):
+        first, self._start = self._start, 0  # a pass that was given up is not continued
+        for step in range(first, len(self)):
             seeds = self.order.seeds(self.epoch, step, process)
             stream = stream_seed(self.order.seed, self.epoch, step, process)
             batch = self.source.sample(seeds, stream)
@@ -80,7 +81,7 @@ class BatchLoader:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue there."""
-        self.position = state["position"]
+        self.position = self._start = state["position"] % len(self)
 
 
 def make_loader(

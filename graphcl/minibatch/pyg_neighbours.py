@@ -39,6 +39,6 @@ class PygNeighbourSource(BatchSource):
     def sample(self, seeds: Tensor, seed: int) -> Data:
         """See :meth:`BatchSource.sample`."""
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # those of CUDA stay as they are
             found = self._loader(seeds)
         return self.batch(found.n_id, found.e_id, len(seeds))

@@ -76,7 +76,8 @@ class ContrastiveModule(lightning.LightningModule):
         self.losses = list(checkpoint["losses"])
         self.started_at = checkpoint["global_step"] // self.steps_per_epoch
         if self.pool is not None:
-            self.pool.load_state_dict(checkpoint["pool"], self.device)
+            # The module itself is moved there only later.
+            self.pool.load_state_dict(checkpoint["pool"], self.trainer.strategy.root_device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Give the step its own random stream."""

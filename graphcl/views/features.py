@@ -53,6 +53,31 @@ def mask_features(
     return _csr(x.crow_indices(), x.col_indices(), values, x.shape)
 
 
+def normalized_features(x: Tensor) -> Tensor:
+    """Divide each node's features by their sum, as papers do with bags of words.
+
+    Rows that sum to less than one are left, as by :class:`torch_geometric.transforms.
+    NormalizeFeatures`; which however shifts all features by the least of all entries first. Here
+    features with negative entries are left as they are, with a warning: their sum says nothing.
+
+    Args:
+        x: Node features (N, F), dense.
+
+    Example:
+        >>> normalized_features(torch.tensor([[1.0, 3.0], [0.0, 0.5]]))
+        tensor([[0.2500, 0.7500],
+                [0.0000, 0.5000]])
+    """
+    if x.numel() and x.min() < 0:
+        warnings.warn(
+            f"features with negative entries (the least is {float(x.min()):g}) are not divided by "
+            "their sum; set normalize_features=false to say so",
+            stacklevel=2,
+        )
+        return x
+    return x / x.sum(1, keepdim=True).clamp(min=1.0)
+
+
 def compact_features(x: Tensor, *, density: float = 0.1) -> Tensor:
     """CSR form of features of which at most a share ``density`` is not zero; others as they are.
 
@@ -86,7 +111,9 @@ def identity_features(num_nodes: int) -> Tensor:
 
 def shuffle_rows(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
     """Features handed to other nodes at random, the corruption of DGI; any layout."""
-    return select_rows(x, torch.randperm(x.size(0), device=x.device, generator=generator))
+    source = x.device if generator is None else generator.device
+    order = torch.randperm(x.size(0), device=source, generator=generator)
+    return select_rows(x, order.to(x.device))
 
 
 def select_rows(x: Tensor, rows: Tensor) -> Tensor:

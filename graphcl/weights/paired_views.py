@@ -18,6 +18,7 @@ from torch import Tensor
 
 from graphcl.kernels.chunked import SAFE_LOGIT, FirstOrder
 from graphcl.kernels.exclusions import Exclude
+from graphcl.kernels.reference import working_dtype
 from graphcl.kernels.tiles import blocks, tile_shape
 from graphcl.weights.view_sums import Both, ViewSums, with_diagonal
 
@@ -49,7 +50,9 @@ def paired_view_sums(sums: ViewSums, function: PairWeight) -> tuple[Both, Both] 
         or not float(lengths.max()) ** 2 / sums.tau <= SAFE_LOGIT  # also for NaN
     ):
         return None
-    first, second, *weights = _PairedSums.apply(sums.z1, sums.z2, sums.tau, function, hidden)
+    dtype = working_dtype(sums.z1, sums.z2)
+    views = sums.z1.to(dtype), sums.z2.to(dtype)
+    first, second, *weights = _PairedSums.apply(*views, sums.tau, function, hidden)
     return (first, second), (weights[0], weights[1])
 
 

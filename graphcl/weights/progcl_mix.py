@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from typing import ClassVar
 
 import torch
@@ -22,7 +24,7 @@ class ProGCLMix(Weighting):
     r"""Mixed negatives of ProGCL, Xia et al., 2022, arXiv 2110.02027.
 
     With B as in :class:`ProGCLWeight`, the ``sel_num`` inter-view negatives of an anchor with the
-    largest B are each mixed with another one of them, drawn at random,
+    largest B are each mixed with one of them, drawn at random and now and then itself,
 
     .. math:: m = (B_j s_{ij} + B_k s_{ik}) / (B_j + B_k),
 
@@ -50,17 +52,25 @@ class ProGCLMix(Weighting):
         nodes, device = sums.z1.shape[0], sums.z1.device
         partner = torch.randperm(min(self.sel_num, nodes - 1), device=device)
         hidden = with_diagonal(sums.exclude)
-        forward = self._mixed(sums.z1, sums.z2, sums.tau, hidden, partner)
+        # The backward pass asks again, when the mixture may have been fitted anew.
+        options = sums.tau, hidden, partner, deepcopy(self.mixture).log_weight
+        forward = self._mixed(sums.z1, sums.z2, *options)
         backward = forward
         if sums.symmetric:
-            backward = self._mixed(sums.z2, sums.z1, sums.tau, hidden, partner)
+            backward = self._mixed(sums.z2, sums.z1, *options)
         return log_add(sums.negatives(), (forward, backward))
 
     def _mixed(
-        self, anchors: Tensor, candidates: Tensor, tau: float, hidden: Exclude, partner: Tensor
+        self,
+        anchors: Tensor,
+        candidates: Tensor,
+        tau: float,
+        hidden: Exclude,
+        partner: Tensor,
+        function: Callable[[Tensor], Tensor],
     ) -> Tensor:
         """Log-sum (N,) over the mixed negatives of every anchor."""
-        hidden, function = hidden.to(anchors.device), self.mixture.log_weight
+        hidden = hidden.to(anchors.device)
 
         def block(part: Tensor, candidates: Tensor, rows: slice) -> Tensor:
             similarity = part @ candidates.T

@@ -12,6 +12,7 @@ from torch import Tensor
 from graphcl.kernels.exclusions import Exclude
 from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp, two_sided_logsumexp
+from graphcl.kernels.reference import working_dtype
 from graphcl.kernels.weights import TileWeight
 
 Both = tuple[Tensor, Tensor]
@@ -114,7 +115,7 @@ class ViewSums:
         """Log of the number of negatives (N,) in one view; -inf for a node without any."""
         if self.exclude is None:
             count = math.log(self.z1.shape[0] - 1)
-            return self.z1.new_full(self.z1.shape[:1], count)
+            return self.z1.new_full(self.z1.shape[:1], count, dtype=working_dtype(self.z1, self.z2))
         return replace(self.weights_alone, symmetric=False).inter()[0]
 
 

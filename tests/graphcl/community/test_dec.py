@@ -81,3 +81,15 @@ def test_errors() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             call()
+
+
+def test_a_membership_that_is_rounded_to_zero_has_no_gradient() -> None:
+    z = torch.tensor([[0.0, 0.0], [32.0, 0.0]], requires_grad=True)
+    centres = torch.tensor([[0.0, 0.0], [32.0, 0.0]], requires_grad=True)
+    q = student_assignment(z, centres, freedom=1000.0)
+    assert float(q[0, 1].detach()) == 0
+    loss = clustering_divergence(sharpened_target(q), q)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.equal(z.grad, torch.zeros(2, 2))
+    assert torch.equal(centres.grad, torch.zeros(2, 2))

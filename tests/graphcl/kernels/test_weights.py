@@ -566,3 +566,21 @@ def test_similarity_weight_refuses_a_hidden_learnable_tensor(impl: str, detach: 
         .isfinite()
         .all()
     )
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_infinite_slopes_of_pairs_without_weight_reach_no_value(detach: bool) -> None:
+    """The weight |s - v| is 0 where both are equal; the slope of its logarithm is infinite."""
+    value = torch.tensor([0.0, 0.5], dtype=F64, requires_grad=True)
+    z = torch.eye(3, dtype=F64)[:2].requires_grad_(True)
+    keys = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.25, 0.25, 1]], dtype=F64)
+    weight = SimilarityWeight(lambda s, own: (s - own).abs().log(), value, detach=detach)
+    found = negative_logsumexp(z, keys, log_weight=weight)
+    grads = torch.autograd.grad(found.sum(), (value, z))
+    s = z @ keys.T
+    fed = s.detach() if detach else s
+    dense = ((fed - value[:, None]).abs() * s.exp()).sum(1).log()
+    torch.testing.assert_close(found, dense)
+    # The derivative of |x| at 0 is 0 for autograd.
+    for one, other in zip(grads, torch.autograd.grad(dense.sum(), (value, z)), strict=True):
+        torch.testing.assert_close(one, other)

@@ -250,6 +250,8 @@ def test_the_copy_follows_slowly() -> None:
     torch.testing.assert_close(second.z1, wanted)
     again = CandidatePool(CandidateQueue(10), momentum=0.75)
     again.load_state_dict(pool.state_dict())
+    saved, loaded = (one.state_dict()["target"] for one in (pool, again))
+    assert all(torch.equal(saved[name], loaded[name]) for name in saved)  # before a step too
     for one in (pool, again):
         third = one.keys((encoder, head), views, torch.arange(2))
         assert third is not None

@@ -465,3 +465,31 @@ def test_unknown_implementation() -> None:
 
 def test_print_shows_the_settings() -> None:
     assert "tau=0.3, intra_view=False" in repr(InfoNCE(0.3, intra_view=False))
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_nodes_without_negatives_take_no_part_in_the_decoupled_loss(impl: str) -> None:
+    """Two nodes of one group have no negative in view 1 alone; the mean is over the others."""
+    z1, z2 = views(4, grad=True)
+    apart = Exclude.same_group(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 0, 1]))
+    others = Exclude.csr(torch.tensor([0, 4, 8, 12, 12]), torch.arange(4).repeat(3))
+    loss = InfoNCE(0.5, intra_view=False, symmetric=False, decoupled=True, impl=impl)  # type: ignore[arg-type]
+    found = loss(z1, z2, exclude=apart | others)
+    a, b = F.normalize(z1), F.normalize(z2)
+    s = a @ b.T / 0.5
+    torch.testing.assert_close(found, s[3, :3].logsumexp(0) - s[3, 3])
+    wanted = torch.autograd.grad(s[3, :3].logsumexp(0) - s[3, 3], (z1, z2))
+    for one, other in zip(torch.autograd.grad(found, (z1, z2)), wanted, strict=True):
+        torch.testing.assert_close(one, other)
+    everyone = Exclude.same_group(torch.zeros(4).long(), torch.zeros(4).long())
+    for symmetric in (False, True):
+        alone = InfoNCE(decoupled=True, symmetric=symmetric, impl=impl)(z1, z2, exclude=everyone)  # type: ignore[arg-type]
+        assert alone == 0
+        for grad in torch.autograd.grad(alone, (z1, z2)):
+            assert torch.equal(grad, torch.zeros_like(grad))
+
+
+def test_arguments_stand_in_the_order_of_the_design() -> None:
+    loss = InfoNCE(0.4, False, True, True, None, "reference")
+    assert (loss.tau, loss.intra_view, loss.decoupled, loss.impl) == (0.4, False, True, "reference")
+    assert loss.normalize is True

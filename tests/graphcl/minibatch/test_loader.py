@@ -81,3 +81,11 @@ def test_fan_outs_are_read() -> None:
     assert parse_fan_out("10, 5,-1") == (10, 5, -1)
     with pytest.raises(ValueError, match="got 'ten'"):
         parse_fan_out("ten")
+
+
+def test_a_pass_that_was_given_up_does_not_shorten_the_next(graph: Data) -> None:
+    loader = make_loader(graph, Batching("neighbor", 8, (2,)))
+    loader.set_epoch(0)
+    next(iter(loader))
+    loader.set_epoch(1)
+    assert len(list(loader)) == len(loader)

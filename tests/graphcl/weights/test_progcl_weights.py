@@ -115,12 +115,15 @@ def test_one_visit_is_taken_where_it_can_be(views: Views, mixture: BetaMixture) 
     assert not alike(symmetric=False)
 
 
-@pytest.mark.parametrize("intra", ["inter", "own"])
+@pytest.mark.parametrize("kind", ["inter", "own", "mix"])
 def test_a_fit_between_loss_and_gradient_changes_nothing(
-    views: Views, mixture: BetaMixture, intra: Any
+    views: Views, mixture: BetaMixture, kind: Any
 ) -> None:
-    loss = InfoNCE(TAU, weight=ProGCLWeight(mixture, intra))
+    weight = ProGCLMix(mixture, 5) if kind == "mix" else ProGCLWeight(mixture, kind)
+    loss = InfoNCE(TAU, weight=weight)
+    torch.manual_seed(3)
     want = torch.autograd.grad(loss(*views), views)
+    torch.manual_seed(3)
     late = loss(*views)
     mixture.reset()
     torch.testing.assert_close(torch.autograd.grad(late, views), want)
@@ -276,3 +279,14 @@ def test_bad_settings_are_named(mixture: BetaMixture) -> None:
         ProGCLWeight(mixture, bad)
     with pytest.raises(ValueError, match="sel_num"):
         ProGCLMix(mixture, 0)
+
+
+def test_half_precision_is_summed_in_float32(mixture: BetaMixture) -> None:
+    z1, z2 = F.normalize(torch.randn(2, 300, 8), dim=2).bfloat16()
+    sums = ViewSums(z1, z2, TAU)
+    found = ProGCLWeight(mixture).log_negatives(sums)
+    wide = ProGCLWeight(mixture).log_negatives(ViewSums(z1.float(), z2.float(), TAU))
+    for one, other in zip(found, wide, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other)
+    assert sums.log_count().dtype == torch.float32
