@@ -62,9 +62,10 @@ class Rows:
         if x.layout != torch.sparse_csr:
             return cls(x)
         column = x.col_indices().long()
-        row = torch.arange(x.shape[0]).repeat_interleave(x.crow_indices().long().diff())
+        rows = torch.arange(x.shape[0], device=x.device)
+        row = rows.repeat_interleave(x.crow_indices().long().diff())
         order = torch.argsort(column, stable=True)
-        ptr = torch.zeros(x.shape[1] + 1, dtype=torch.long)
+        ptr = torch.zeros(x.shape[1] + 1, dtype=torch.long, device=x.device)
         torch.cumsum(torch.bincount(column, minlength=x.shape[1]), 0, out=ptr[1:])
         across = csr_matrix(ptr, row[order], x.values()[order], (x.shape[1], x.shape[0]))
         same = csr_matrix(x.crow_indices(), column, x.values(), (x.shape[0], x.shape[1]))
@@ -121,9 +122,10 @@ class TypeTransform(nn.Module):
         """Rows (N, hidden) of one type from its features."""
         linear = self.linears[kind]
         assert isinstance(linear, nn.Linear)
+        dtype = linear.weight.dtype
         if rows.transpose is None:
-            h = linear(rows.x)
+            h = linear(rows.x.to(dtype))
         else:
-            h = propagate(rows.x, linear.weight.T, rows.transpose) + linear.bias
+            h = propagate(rows.x, linear.weight.T, rows.transpose).to(dtype) + linear.bias
         out: Tensor = self.activation(self.dropout(h))
         return out

@@ -26,13 +26,24 @@ def path_sim(counts: sp.csr_matrix, own: np.ndarray, first: int = 0) -> sp.csr_m
         own: (N,) the diagonal of all of C.
         first: number of the first row.
 
+    Raises:
+        ValueError: a pair of which neither node has an instance that leads back to itself.
+
     Example:
         >>> c = sp.csr_matrix([[4.0, 1.0], [1.0, 1.0]])
         >>> path_sim(c, c.diagonal()).toarray().tolist()
         [[1.0, 0.4], [0.4, 1.0]]
     """
     row = np.repeat(np.arange(first, first + counts.shape[0]), np.diff(counts.indptr))
-    values = 2 * counts.data / (own[row] + own[counts.indices])
+    both = own[row] + own[counts.indices]
+    if not both.all():
+        lost = int(np.argmin(both != 0))
+        raise ValueError(
+            f"PathSim of nodes {row[lost]} and {counts.indices[lost]} is not defined: the path "
+            "joins them, but leads neither back to itself. Give a path there and back, such as "
+            "PAP, or keep all neighbours (n=None)"
+        )
+    values = 2 * counts.data / both
     return sp.csr_matrix((values, counts.indices, counts.indptr), shape=counts.shape)
 
 
@@ -68,8 +79,8 @@ def top_neighbours(
         features: (N, F) of the nodes, for ``value``; dense or CSR.
 
     Raises:
-        ValueError: the path is no round trip, ``n`` is below 1, an unknown rule for ties, or
-            ``value`` without features.
+        ValueError: the path is no round trip, ``n`` is below 1, an unknown rule for ties, ``value``
+            without features, or a similarity that is not defined, see :func:`path_sim`.
     """
     path.check_round_trip()
     if n is not None and n < 1:
@@ -86,8 +97,9 @@ def top_neighbours(
         keys = [lambda row, column: -column.astype(np.float64)]
     rows, columns, weights = [], [], []
     for start, counts in path.blocks():
-        similarity = path_sim(counts, own, start)
-        kept = slice(None) if n is None else _best(similarity, start, n, keys, ties != "index")
+        kept: slice | np.ndarray = slice(None)
+        if n is not None:
+            kept = _best(path_sim(counts, own, start), start, n, keys, ties != "index")
         row = np.repeat(np.arange(start, start + counts.shape[0]), np.diff(counts.indptr))
         rows.append(row[kept])
         columns.append(counts.indices[kept])

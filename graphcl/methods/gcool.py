@@ -32,7 +32,7 @@ class GCooL(GCA):
 
     The node term is the inter-view InfoNCE in both directions; the release takes one direction
     twice. Its settings leave ``gamma`` without effect (the cosine has no weights there); here
-    ``gamma=0`` does that.
+    ``gamma=0`` does that. ``mode="official"`` reproduces the release.
 
     Args:
         in_channels: F.
@@ -53,6 +53,8 @@ class GCooL(GCA):
         stride: of the schedule, in epochs.
         detach_assign: memberships train the centres alone, as in the paper; otherwise the encoder
             too.
+        mode: ``official`` takes one direction of the node term and the release's ReSC, see
+            :class:`~graphcl.losses.ReSC`.
         options: of :class:`~graphcl.methods.GCA` (``scheme``, ``drop_edge``, ``mask_feature``).
 
     Raises:
@@ -80,6 +82,7 @@ class GCooL(GCA):
         similarity: Literal["cos", "rbf"] = "cos",
         stride: float = 500,
         detach_assign: bool = True,
+        mode: Literal["paper", "official"] = "paper",
         **options: Any,
     ) -> None:
         if isinstance(communities, str):
@@ -92,7 +95,9 @@ class GCooL(GCA):
             )
         if not (stride > 0 and math.isfinite(stride)):
             raise ValueError(f"stride must be positive and finite, got {stride}")
-        options["loss"] = options.get("loss") or InfoNCE(tau=tau, intra_view=False)
+        resc = ReSC(tau, gamma, similarity, mode=mode)
+        if options.get("loss") is None:
+            options["loss"] = InfoNCE(tau=tau, intra_view=False, symmetric=mode == "paper")
         if inner is not None:
             widths: Sequence[int] = (*[inner] * (layers - 1), hidden)
             options["encoder"] = make_encoder(
@@ -110,7 +115,7 @@ class GCooL(GCA):
             self.centres = nn.Parameter(torch.empty(communities, hidden))
             nn.init.xavier_uniform_(self.centres)
         self.deca = DeCA(inter_weight, density)
-        self.resc = ReSC(tau, gamma, similarity)
+        self.resc = resc
         self.tau, self.similarity = tau, similarity
         self.stride, self.detach_assign = stride, detach_assign
         self.register_buffer("epoch", torch.zeros((), dtype=torch.long))

@@ -19,7 +19,7 @@ from graphcl.hetero.schema import NeighbourLists, SchemaEncoder
 from graphcl.losses.cross_view import HeCoLoss
 from graphcl.metapaths.composition import PathLike, compose
 from graphcl.metapaths.pathsim import top_neighbours
-from graphcl.methods.hetero_method import HeteroMethod
+from graphcl.methods.hetero_method import HeteroMethod, per_path
 
 
 class HeCo(HeteroMethod):
@@ -45,6 +45,9 @@ class HeCo(HeteroMethod):
         positive_source: ``stored`` takes the pairs that come with the data (``positive_pairs`` of
             the target type) where there are any, ``computed`` always chooses them anew, see
             :func:`~graphcl.hetero.positive_pairs`.
+        top_n: nodes that a node keeps along each meta-path, see
+            :func:`~graphcl.metapaths.top_neighbours`; the paper keeps all, which a path through a
+            hub makes nearly all nodes of the graph.
 
     Raises:
         ValueError: settings out of range.
@@ -65,6 +68,7 @@ class HeCo(HeteroMethod):
         attention_dropout: float = 0.5,
         positives: int = 5,
         positive_source: Literal["stored", "computed"] = "stored",
+        top_n: int | Sequence[int | None] | None = None,
     ) -> None:
         super().__init__(in_channels, metapaths)
         if hidden < 1:
@@ -80,6 +84,7 @@ class HeCo(HeteroMethod):
                 f"sample names node types {sorted(unknown)}; there are {sorted(self.in_channels)}"
             )
         self.positives, self.positive_source = positives, positive_source
+        self.top_n = per_path("top_n", top_n, len(self.metapaths))
         self.types = TypeTransform(self.in_channels, hidden, feature_dropout)
         self.schema = SchemaEncoder(hidden, sizes, dropout=attention_dropout)
         count = len(self.metapaths)
@@ -97,7 +102,9 @@ class HeCo(HeteroMethod):
         x = self.features(data)
         paths = self.paths(data)
         target = paths[0].types[0]
-        graphs = tuple(top_neighbours(path) for path in paths)
+        graphs = tuple(
+            top_neighbours(path, n, seed=seed) for path, n in zip(paths, self.top_n, strict=True)
+        )
         joined = {kind for a, _, b in data.edge_types if target in (a, b) for kind in (a, b)}
         kinds = [k for k in self.schema.sample if not self.all_neighbours or k in joined - {target}]
         lists = {kind: NeighbourLists.of(compose(data, [(target, kind)])) for kind in kinds}
@@ -113,7 +120,7 @@ class HeCo(HeteroMethod):
             tuple(graph.adjacency(binary=True) for graph in graphs),
             neighbours=lists,
             positives=pairs,
-        )
+        ).to(self.place(data))
 
     def encode(self, graph: HeteroInputs) -> Tensor:
         """See :meth:`HeteroMethod.encode`: the meta-path view before its projection."""

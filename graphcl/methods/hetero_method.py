@@ -77,8 +77,11 @@ class HeteroMethod(Method):
         return paths
 
     def features(self, data: HeteroData) -> dict[str, Tensor]:
-        """Features of each type, checked against the widths the method was made for."""
-        found = {kind: node_features(data, kind) for kind in self.in_channels}
+        """Features of each type on the CPU, checked against the widths of the method.
+
+        What is prepared goes back to the device of the data as a whole, see :meth:`place`.
+        """
+        found = {kind: node_features(data, kind).cpu() for kind in self.in_channels}
         for kind, x in found.items():
             if x.shape[1] != self.in_channels[kind]:
                 raise ValueError(
@@ -86,6 +89,11 @@ class HeteroMethod(Method):
                     f"{self.in_channels[kind]}"
                 )
         return found
+
+    @staticmethod
+    def place(data: HeteroData) -> torch.device:
+        """Device of the graph: of its first edges."""
+        return next(store.edge_index.device for store in data.edge_stores)
 
     @abstractmethod
     def prepare(self, data: HeteroData, *, seed: int = 0) -> HeteroInputs:

@@ -106,7 +106,7 @@ class MetaPathViews(HeteroMethod):
         used = {target, *(kind for context in contexts for kind in context.types)}
         return HeteroInputs(
             target, {kind: Rows.of(x[kind]) for kind in sorted(used)}, graphs, matrices, contexts
-        )
+        ).to(self.place(data))
 
     def fine(self, graph: HeteroInputs) -> Tensor:
         """The fine view (N, D), masked in training mode."""

@@ -1,5 +1,6 @@
 """Composition, PathSim, truncation and ties; unit test T6 of the specification."""
 
+import warnings
 from typing import Any
 
 import networkx as nx
@@ -299,3 +300,17 @@ def test_acm_paths_are_the_published_ones(data_root: Any) -> None:
         published = sp.load_npz(data_root / "Hetero" / "acm" / f"{name}.npz").tocsr()
         ours = compose(data, name).counts()
         assert (ours.astype(bool) != published.astype(bool)).nnz == 0
+
+
+def test_a_path_that_does_not_lead_back_has_no_similarity() -> None:
+    """Citations go one way: no paper is two citations from itself."""
+    data = HeteroData()
+    data["paper"].num_nodes = 4
+    data["paper", "cites", "paper"].edge_index = torch.tensor([[1, 2, 3], [0, 1, 2]])
+    path = compose(data, [("paper", "cites", "paper")] * 2)
+    with pytest.raises(ValueError, match="PathSim of nodes 2 and 0 is not defined"):
+        top_neighbours(path, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graph = top_neighbours(path)  # all are kept: nothing is compared
+    assert loops_and_pairs(graph) == {(i, i) for i in range(4)} | {(0, 2), (2, 0), (1, 3), (3, 1)}

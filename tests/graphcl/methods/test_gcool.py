@@ -154,3 +154,18 @@ def test_bad_names_of_communities() -> None:
             GCooL(12, 8, **options)
     with pytest.raises(ValueError, match="no memberships"):
         GCooL(12, 8, communities="louvain").memberships(torch.eye(8))
+
+
+def test_the_official_mode_takes_one_direction(graph: Data) -> None:
+    """T6 fails for the release: its node term changes when the views are swapped."""
+    torch.manual_seed(0)
+    method = GCooL(12, 8, communities=3, stride=10, mode="official")
+    assert method.resc.mode == "official"
+    h1, h2 = F.normalize(torch.randn(2, 30, 8, dtype=torch.float64), dim=2)
+    one_way = torch.nn.functional.cross_entropy(h1 @ h2.T / method.tau, torch.arange(30))
+    torch.testing.assert_close(method.loss(h1, h2), one_way)
+    assert not torch.isclose(method.loss(h1, h2), method.loss(h2, h1))
+    own = InfoNCE(0.7)
+    assert GCooL(12, 8, mode="official", loss=own).loss is own
+    with pytest.raises(ValueError, match="unknown mode"):
+        GCooL(12, 8, mode="release")

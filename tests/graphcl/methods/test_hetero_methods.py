@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric.data import HeteroData
 
 from graphcl.hetero import MetaPathEncoder, SemanticAttention
+from graphcl.metapaths import compose, top_neighbours
 from graphcl.methods import MEOW, AdaMEOW, HeCo, HeteroMethod
 from graphcl.views.features import compact_features
 
@@ -343,7 +344,7 @@ def test_a_step_holds_nothing_of_size_n_by_n(name: str) -> None:
     """Subjects join every twentieth pair: even the meta-path is cut before it is whole."""
     nodes, largest = 6000, 0
     data = academic(nodes)
-    options: dict[str, Any] = {"top_n": 5} if name != "heco" else {"metapaths": ["PAP"]}
+    options: dict[str, Any] = {"top_n": 5}
     if name == "adameow":
         options["pair_hidden"] = 1
 
@@ -366,3 +367,32 @@ def test_papers_are_named() -> None:
     for cls in (MEOW, AdaMEOW, HeCo):
         assert cls.paper.startswith(cls.__name__)
         assert "arXiv" in cls.paper
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_features_in_double_precision(build: Any, sparse: bool) -> None:
+    """As NumPy makes them; the method computes in its own precision."""
+    data = academic()
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        one = data.clone()
+        for kind in ("paper", "author"):
+            x = one[kind].x.to(dtype)
+            one[kind].x = x.relu().to_sparse_csr() if sparse else x
+        torch.manual_seed(0)
+        method = build(one)
+        graph = method.prepare(one)
+        method(graph).backward()
+        found.append(method.embed(graph))
+    assert found[1].dtype == torch.float32
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+
+
+def test_heco_keeps_the_nearest_along_a_path_through_hubs() -> None:
+    data = academic()
+    method = HeCo(HeCo.input_channels(data), ["PAP", "PSP"], 8, top_n=[None, 4])
+    whole, cut = method.prepare(data).graphs
+    every = HeCo(HeCo.input_channels(data), ["PAP", "PSP"], 8).prepare(data).graphs
+    assert torch.equal(whole.column, every[0].column)
+    assert len(cut.column) < len(every[1].column)
+    assert torch.equal(cut.column, top_neighbours(compose(data, "PSP"), 4).column)
