@@ -61,7 +61,7 @@ def run() -> None:
     """Run the command line; mistakes of the user end in one line, not in a traceback."""
     try:
         app()
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
         message = f"[red]graphcl:[/red] {escape(str(error))}"
         Console(stderr=True).print(message, highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
@@ -248,7 +248,7 @@ def train(
         devices=devices,
         nodes=nodes,
     )
-    if is_first():
+    if is_first(devices * nodes):
         show_metrics(console, metrics)
         console.print(f"written to {out}")
 

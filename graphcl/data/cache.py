@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from graphcl.data.roots import cache_root
+
+UNREADABLE = (OSError, EOFError, RuntimeError, AssertionError, pickle.UnpicklingError)
+"""What a processed file that was cut short or written by something else makes torch.load raise."""
 
 
 def processed_folder(

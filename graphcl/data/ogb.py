@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphcl.data.cache import processed_folder, whole_folder
+from graphcl.data.cache import UNREADABLE, processed_folder, whole_folder
 from graphcl.data.raw_files import downloads_root
 from graphcl.data.registry import DatasetInfo
 from graphcl.ranking.ogb_files import (
@@ -62,7 +63,14 @@ def read_ogb(info: DatasetInfo, root: Path) -> Data:
         if path.is_file()
     )
     kept = processed_folder(info.name, folder, names, _VERSION)
-    if not kept.is_dir():
+    stored = None
+    if kept.is_dir():
+        try:
+            stored = torch.load(kept / "data.pt", weights_only=True, mmap=True)
+        except UNREADABLE as error:
+            warnings.warn(f"the file in {kept} is made anew: {error}", stacklevel=2)
+            shutil.rmtree(kept, ignore_errors=True)
+    if stored is None:
         announce_memory(info.name, memory_estimate(folder, facts["split"]))
         found = _graph(folder, facts)
         if info.task == "classify":
@@ -72,11 +80,7 @@ def read_ogb(info: DatasetInfo, root: Path) -> Data:
         with whole_folder(kept) as part:
             torch.save(found, part / "data.pt")
         del found
-    try:
         stored = torch.load(kept / "data.pt", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError):
-        shutil.rmtree(kept)  # of a broken disk; the next call reads the files again
-        raise
     data = Data(**stored)
     if info.task == "links":
         data.metric = facts["eval metric"]

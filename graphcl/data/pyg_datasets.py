@@ -1,6 +1,5 @@
 """PyG's own dataset classes, with raw files read in place and processed files kept elsewhere."""
 
-import pickle
 import shutil
 import warnings
 from dataclasses import dataclass
@@ -19,11 +18,8 @@ from torch_geometric.datasets import (
     WikiCS,
 )
 
-from graphcl.data.cache import processed_folder, whole_folder
+from graphcl.data.cache import UNREADABLE, processed_folder, whole_folder
 from graphcl.data.raw_files import RawFiles, absent_files_error, downloads_root, find_raw_files
-
-# What a processed file that was cut short or written by something else makes torch.load raise.
-_UNREADABLE = (OSError, EOFError, RuntimeError, AssertionError, pickle.UnpicklingError)
 
 _PLANETOID_PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 
@@ -84,7 +80,7 @@ def read_pyg_dataset(name: str, root: Path) -> Data | HeteroData:
     if processed.is_dir():
         try:
             return _open(source, raw, processed, has_process=False)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             warnings.warn(f"processed files in {processed} are made anew: {error}", stacklevel=2)
             shutil.rmtree(processed, ignore_errors=True)
     with whole_folder(processed) as part:

@@ -188,9 +188,12 @@ def _epoch(
 def _negatives(graph: Neighbourhoods, edges: Tensor, metric: str) -> Tensor:
     """As many negatives as edges (2, B)."""
     if metric == "mrr":
-        return torch.stack([edges[0], torch.randint(graph.num_nodes, (edges.shape[1],))])
+        targets = torch.randint(graph.num_nodes, (edges.shape[1],)).to(edges.device)
+        return torch.stack([edges[0], targets])
     seed = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-    return sample_non_edges(graph.edge_index, graph.num_nodes, edges.shape[1], generator=seed)
+    count = edges.shape[1]
+    drawn = sample_non_edges(graph.edge_index, graph.num_nodes, count, generator=seed)
+    return drawn.to(edges.device)
 
 
 @torch.no_grad()

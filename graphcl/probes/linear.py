@@ -111,14 +111,7 @@ def linear_probe(
     train, validation, test = (
         part.to(z.device) for part in (split.train, split.validation, split.test)
     )
-    _check_split(y, train, torch.cat([train, validation, test]))
-    if classifier not in ("logistic", "adam"):
-        raise ValueError(f"classifier must be 'logistic' or 'adam', got {classifier!r}")
-    if split.protocol == "bgrl20" and (classifier, normalize or "l2") != ("logistic", "l2"):
-        raise ValueError(
-            f"protocol 'bgrl20' is logistic regression on L2-normalised embeddings, got "
-            f"classifier={classifier!r}, normalize={normalize!r}"
-        )
+    check_probe(y, split, classifier=classifier, normalize=normalize)
     z = normalize_embeddings(z, normalize or ("none" if classifier == "adam" else "l2"), train)
     if classifier == "adam":
         predict, accuracy, epoch = select_softmax(
@@ -201,7 +194,30 @@ def linear_probe_seeds(
     return summary
 
 
-def _check_split(y: Tensor, train: Tensor, used: Tensor) -> None:
+def check_probe(
+    labels: Tensor, split: Split, *, classifier: str = "logistic", normalize: str | None = None
+) -> None:
+    """Refuse what :func:`linear_probe` refuses whatever the embeddings are.
+
+    Args:
+        labels: Classes (N,), -1 where there is none.
+        split: Nodes to train, select and test on.
+        classifier: See :func:`linear_probe`.
+        normalize: See :func:`linear_probe`.
+
+    Raises:
+        ValueError: An unknown classifier or one that the protocol does not take, nodes that do not
+            exist or have no label, or a single class in train.
+    """
+    y, train = labels, split.train.to(labels.device)
+    used = torch.cat([part.to(y.device) for part in (split.train, split.validation, split.test)])
+    if classifier not in ("logistic", "adam"):
+        raise ValueError(f"classifier must be 'logistic' or 'adam', got {classifier!r}")
+    if split.protocol == "bgrl20" and (classifier, normalize or "l2") != ("logistic", "l2"):
+        raise ValueError(
+            f"protocol 'bgrl20' is logistic regression on L2-normalised embeddings, got "
+            f"classifier={classifier!r}, normalize={normalize!r}"
+        )
     if int(used.max()) >= len(y):
         raise ValueError(f"split names node {int(used.max())}, embeddings have {len(y)} rows")
     unlabelled = int((y[used] < 0).sum())

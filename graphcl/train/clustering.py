@@ -85,8 +85,11 @@ class ClusterTrace(BestWeights):
             x, edges = self.graph.x, self.graph.edge_index
             assert x is not None
             assert edges is not None
+            training = method.training
+            method.eval()  # in training PamCGC may move its centres
             with torch.no_grad():
                 method(x.to(device), edges.to(device))
+            method.train(training)
             self._note(steps, method)
             self._finished = True
         super().restore(method)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,21 @@ def environment(device: str = "cpu") -> dict[str, Any]:
         "matmul_precision": torch.get_float32_matmul_precision(),
         "platform": platform.platform(),
     }
+
+
+def environments(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """``environment`` of the last of several results; of all, where they differ, ``environments``.
+
+    Results of earlier versions may have none, and summaries of results may have several.
+    """
+    found = [
+        one
+        for result in results
+        for one in result.get("environments") or [result.get("environment")]
+    ]
+    distinct = [one for place, one in enumerate(found) if one and one not in found[:place]]
+    several = {"environments": distinct} if len(distinct) > 1 else {}
+    return {"environment": found[-1], **several}
 
 
 def _commit() -> str | None:

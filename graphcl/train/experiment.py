@@ -7,7 +7,7 @@ the seeds that are done and continues the one that was interrupted.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import shutil
 import time
@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch_geometric.data import Data, HeteroData
-from torch_geometric.transforms import NormalizeFeatures
 
 from graphcl.data import dataset_info, load_dataset
 from graphcl.kernels.processes import from_first_process
@@ -28,6 +27,7 @@ from graphcl.methods.method import Method
 from graphcl.minibatch.options import Batching
 from graphcl.probes import link_probe
 from graphcl.probes.labels import node_labels
+from graphcl.probes.linear import check_probe
 from graphcl.train.clustering import (
     ORACLE,
     PROTOCOL,
@@ -36,7 +36,7 @@ from graphcl.train.clustering import (
     Selection,
     cluster_values,
 )
-from graphcl.train.environment import environment
+from graphcl.train.environment import environment, environments
 from graphcl.train.files import read_json, replacing, write_csv, write_json, write_npz
 from graphcl.train.fitting import check_precision, fit
 from graphcl.train.probing import (
@@ -49,7 +49,8 @@ from graphcl.train.probing import (
 from graphcl.train.processes import is_first, telling_of_lost_processes
 from graphcl.train.provable import node_compactness, write_compactness
 from graphcl.train.recipes import Settings, method_class, settings_for
-from graphcl.views.features import compact_features, identity_features
+from graphcl.train.run_directory import claimed
+from graphcl.views.features import compact_features, identity_features, normalized_features
 
 
 def run_experiment(
@@ -177,41 +178,44 @@ def run_experiment(
             "methods that do"
         )
     elif protocol is not None:
-        named_splits(data, config, seeds[0])
+        for seed in seeds:
+            for split in named_splits(data, config, seed).values():
+                check_probe(node_labels(data), split, classifier=classifier)
     if held_out_links and not isinstance(data, Data):
         raise ValueError("held-out links are for homogeneous graphs; leave held_out_links at 0")
-    if is_first():
-        _claim(folder, config)
-    if settings.training.normalize_features and not bare:
-        data = NormalizeFeatures()(data)
     for store in data.node_stores:
-        if "x" in store:
-            store.x = compact_features(store.x)
-    results = [
-        _one_seed(
-            data,
-            settings,
-            config,
-            seed,
-            folder / f"seed-{seed}",
-            device=device,
-            precision=precision,
-            progress=progress,
-            tensorboard=tensorboard,
-            checkpoint_seconds=checkpoint_seconds,
-            label=f"{settings.method} on {info.name}, seed {seed}",
-            batching=batching,
-            devices=devices,
-            nodes=nodes,
-            timeout_seconds=timeout_seconds,
-        )
-        for seed in seeds
-    ]
-    metrics: dict[str, Any] = {}
-    if is_first():
-        metrics = _summary(config, results)
-        _gather(folder, seeds)
-        write_json(folder / "metrics.json", metrics)
+        if "x" not in store:
+            continue
+        if settings.training.normalize_features and not bare:
+            store.x = normalized_features(store.x)
+        store.x = compact_features(store.x)
+    first = is_first(devices * nodes)
+    with claimed(folder, config) if first else contextlib.nullcontext():
+        results = [
+            _one_seed(
+                data,
+                settings,
+                config,
+                seed,
+                folder / f"seed-{seed}",
+                device=device,
+                precision=precision,
+                progress=progress,
+                tensorboard=tensorboard,
+                checkpoint_seconds=checkpoint_seconds,
+                label=f"{settings.method} on {info.name}, seed {seed}",
+                batching=batching,
+                devices=devices,
+                nodes=nodes,
+                timeout_seconds=timeout_seconds,
+            )
+            for seed in seeds
+        ]
+        metrics: dict[str, Any] = {}
+        if first:
+            metrics = _summary(config, results)
+            _gather(folder, seeds)
+            write_json(folder / "metrics.json", metrics)
     with telling_of_lost_processes(folder):
         metrics = from_first_process(metrics)
     return metrics
@@ -239,7 +243,7 @@ def _one_seed(
     trained = fit(
         method, graph, settings.training, seed=seed, folder=folder, selector=trace, **options
     )
-    if not is_first():
+    if not is_first(options["devices"] * options["nodes"]):
         return {}
     embeddings = method.embeddings(trained.graph).float().cpu()
     started = time.perf_counter()
@@ -293,32 +297,6 @@ def _trace(method: Method, graph: Any, config: Mapping[str, Any], seed: int) -> 
     )
 
 
-def _claim(folder: Path, config: Mapping[str, Any]) -> None:
-    """Take a run directory, or continue one of the same experiment; more seeds may be added.
-
-    A directory in which another experiment has left nothing but its settings is free.
-    """
-    path = folder / "config.json"
-    config = json.loads(json.dumps(config))  # as it will be read: tuples have become lists
-    if path.exists():
-        before = read_json(path)
-        differing = [
-            f"{key}: {before.get(key)!r} there, {value!r} now"
-            for key, value in config.items()
-            if key != "seeds" and before.get(key) != value
-        ]
-        if differing and any(folder.glob("seed-*/*")):
-            raise ValueError(
-                f"{folder} holds another experiment ({'; '.join(differing)}); give a new --out or "
-                "remove that folder"
-            )
-    elif folder.exists() and any(folder.iterdir()):
-        raise ValueError(
-            f"{folder} is not empty and holds no experiment; give a new or an empty --out"
-        )
-    write_json(path, config)
-
-
 def _gather(folder: Path, seeds: Sequence[int]) -> None:
     """Bring the seeds' files together: all curves, and the first seed's model and embeddings."""
     rows: list[list[str]] = []
@@ -338,8 +316,10 @@ def _gather(folder: Path, seeds: Sequence[int]) -> None:
 
 def _summary(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     names = list(results[0]["metrics"])
+    spent = [result["seconds"] for result in results]
     seconds = {
-        name: mean(result["seconds"][name] for result in results) for name in results[0]["seconds"]
+        name: mean(one[name] for one in spent if name in one)
+        for name in dict.fromkeys(name for one in spent for name in one)
     }
     oracle = {"oracle": ORACLE} if config.get("oracle") else {}
     found = [result["compactness"] for result in results if "compactness" in result]
@@ -358,7 +338,7 @@ def _summary(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) ->
         "selection": results[0].get("selection", "none"),
         "seconds": seconds,
         "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
-        "environment": results[-1].get("environment"),  # absent from seeds of earlier versions
+        **environments(results),
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import resource
 import sys
 import warnings
 from collections.abc import Iterator
@@ -35,7 +34,12 @@ from graphcl.train.files import replacing
 from graphcl.train.hard_batches import HardBatches
 from graphcl.train.module import ContrastiveModule
 from graphcl.train.preparation import FilePreparation
-from graphcl.train.processes import is_first, strategy, telling_of_lost_processes
+from graphcl.train.processes import (
+    is_first,
+    place_on_machine,
+    strategy,
+    telling_of_lost_processes,
+)
 from graphcl.train.recipes import TrainingOptions
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -135,7 +139,7 @@ def fit(
     check_precision(precision)
     batching = batching or Batching()
     accelerator, places = _device(device, devices)
-    target = torch.device(f"cuda:{places[0]}" if isinstance(places, list) else "cpu")
+    target = _own_device(places)
     graph = method.prepare(data, seed=seed)
     curve = LossCurve()
     best = selector or BestWeights()
@@ -161,11 +165,12 @@ def fit(
         callbacks.append(best)
     if options.patience:
         callbacks.append(Patience(options.patience))
-    if progress and is_first():
+    first = is_first(devices * nodes)
+    if progress and first:
         callbacks.append(EpochProgress(label))
     path = None if folder is None else Path(folder)
     if path is not None:
-        if is_first():
+        if first:
             path.mkdir(parents=True, exist_ok=True)
         callbacks.append(RollingCheckpoint(path / "checkpoint.ckpt", checkpoint_seconds))
     if target.type == "cuda":
@@ -205,7 +210,7 @@ def fit(
     if path is not None and saved is not None:
         trainer.save_checkpoint(saved, weights_only=False)
         preparation.discard()
-        if is_first():
+        if first:
             curve.write(path / "curves.csv")
     seconds = [row[3] for row in curve.rows]
     return FitResult(
@@ -244,6 +249,12 @@ def peak_memory(device: torch.device) -> int:
     """Peak bytes allocated on a CUDA device, or of the whole process on the CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:  # on Windows
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
@@ -281,6 +292,13 @@ def _device(name: str, count: int) -> tuple[str, list[int] | int]:
             )
         return "cuda", [number]
     raise ValueError(f"unknown device {name!r}; choose from auto, cpu, cuda, cuda:N")
+
+
+def _own_device(places: list[int] | int) -> torch.device:
+    """That of this process among those of this machine; launchers tell its place there."""
+    if isinstance(places, int):
+        return torch.device("cpu")
+    return torch.device(f"cuda:{places[place_on_machine() if len(places) > 1 else 0]}")
 
 
 def _tensorboard(folder: Path | None) -> Any:

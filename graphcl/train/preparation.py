@@ -48,10 +48,10 @@ class FilePreparation(Preparation):
         """See :meth:`Preparation.save`."""
         if self.path is None or not (last or time.monotonic() - self._saved >= self.seconds):
             return
+        if last:  # before the state, with which nothing is left to be saved
+            write_csv(self.path.with_suffix(".csv"), ("epoch", "loss", "seconds"), self.rows)
         with replacing(self.path) as file:
             torch.save({"state": state, "rows": self.rows}, file)
-        if last:
-            write_csv(self.path.with_suffix(".csv"), ("epoch", "loss", "seconds"), self.rows)
         self._saved = time.monotonic()
 
     def show(self, done: int, total: int, loss: float) -> None:

@@ -54,15 +54,24 @@ def strategy(processes: int, timeout_seconds: float, rests_parameters: bool) -> 
     )
 
 
-def is_first() -> bool:
-    """Whether this process writes files and reports.
+def is_first(processes: int) -> bool:
+    """Whether this process writes files and reports, of so many that train together.
 
-    Before training has connected the processes, launchers tell the place in the environment.
+    Before training has connected the processes, launchers tell the place in the environment. It
+    counts for nothing where one process trains alone: a launcher may have started several runs.
     """
+    if processes == 1:
+        return True
     if process_count() > 1:
         return process_index() == 0
     names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
     return int(next((os.environ[name] for name in names if name in os.environ), "0")) == 0
+
+
+def place_on_machine() -> int:
+    """Which of this machine's processes this is, from 0; launchers tell it in the environment."""
+    names = ("LOCAL_RANK", "SLURM_LOCALID")
+    return int(next((os.environ[name] for name in names if name in os.environ), "0"))
 
 
 @contextlib.contextmanager

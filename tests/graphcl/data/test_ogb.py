@@ -272,3 +272,19 @@ def test_the_real_split_of_ddi(data_root: Path) -> None:
     assert graph.has(links.train).all()
     for part in ("validation", "test", "validation_negatives", "test_negatives"):
         assert not graph.has(getattr(links, part)).any()
+
+
+@pytest.mark.parametrize("damage", ["absent", "cut", "other"])
+def test_a_damaged_cache_is_made_anew(damage: str, root: Path, cache: Path, known: Known) -> None:
+    arxiv(root)
+    known("ogbn-arxiv", edges=60, features=3, classes=4)
+    whole = load_dataset("ogbn-arxiv", root)
+    (kept,) = cache.glob("processed/ogbn-arxiv-*/data.pt")
+    content = kept.read_bytes()
+    kept.unlink()
+    if damage != "absent":
+        kept.write_bytes(content[: len(content) // 2] if damage == "cut" else b"not a graph")
+    with pytest.warns(UserWarning, match="is made anew"):
+        again = load_dataset("ogbn-arxiv", root)
+    assert torch.equal(again.x, whole.x)
+    assert kept.stat().st_size == len(content)

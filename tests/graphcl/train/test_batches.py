@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch_geometric.data import Data
+from typer.testing import CliRunner
 
 from graphcl.cli.app import app
 from graphcl.methods import GRACE, GraphMethod
@@ -156,11 +157,11 @@ def test_methods_without_the_form_that_is_asked_for(small: Any, karate: Data) ->
         fit(bgrl, karate, settings.training, batching=BATCHINGS["queue"], **QUIET)
 
 
-def test_batches_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from typer.testing import CliRunner
+TRAIN = "train --dataset karate --method grace --epochs 2 --device cpu --no-progress --set hidden=8"
 
-    words = "train --dataset karate --method grace --epochs 2 --device cpu --no-progress --set "
-    words += "hidden=8 --loader neighbor --batch-size 12 --fan-out 3,2 --queue 20"
+
+def test_batches_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = f"{TRAIN} --loader neighbor --batch-size 12 --fan-out 3,2 --queue 20"
     done = CliRunner().invoke(app, [*words.split(), "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     config = read_json(tmp_path / "config.json")
@@ -169,3 +170,16 @@ def test_batches_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert read_json(tmp_path / "metrics.json")["epochs"] == [2]
     done = CliRunner().invoke(app, [*words.split(), "--queue", "7", "--out", str(tmp_path)])
     assert "holds another experiment (batching" in str(done.exception)
+
+
+@pytest.mark.parametrize("loader", ["full", "neighbor"])
+def test_the_directory_of_batches_is_not_continued_without_them(
+    loader: str, tmp_path: Path
+) -> None:
+    """An option that is left out differs as much as one that is changed."""
+    for now, message in ((loader, None), ({"full": "neighbor"}.get(loader, "full"), "batching: ")):
+        words = ["--loader", now, *(["--batch-size", "12"] if now == "neighbor" else [])]
+        done = CliRunner().invoke(app, [*TRAIN.split(), *words, "--out", str(tmp_path)])
+        assert (done.exit_code == 0) == (message is None), done.output
+        if message is not None:
+            assert f"holds another experiment ({message}" in str(done.exception)

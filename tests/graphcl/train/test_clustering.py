@@ -302,3 +302,42 @@ def test_clustering_datasets_keep_their_values(name: str, real: bool, data_root:
     data = load_dataset(name, data_root)
     assert bool(((data.x > 0) & (data.x < 1)).any()) == real
     assert settings_for("pamcgc", name).model["clusters"] == data.num_classes
+
+
+def test_the_last_look_moves_no_centre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where centres would be put anew after as many epochs as there are."""
+    called: list[int] = []
+    anew = PamCGC._put_centres_anew
+
+    def counted(self: PamCGC, z: Tensor) -> None:
+        called.append(int(self.epoch))
+        anew(self, z)
+
+    monkeypatch.setattr(PamCGC, "_put_centres_anew", counted)
+    run(tmp_path, overrides={**SMALL, "recentre": 3})
+    assert called == [3]  # of 6 epochs: not after the last one
+    assert len(trace_rows(tmp_path / "seed-0" / "clusters.csv")) == 7
+
+
+def test_an_interruption_after_the_last_state_keeps_the_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is written before the state, with which pre-training has nothing left to do."""
+
+    class Killed(Exception):
+        """Stands for a kill between two files."""
+
+    write = torch.save
+
+    def killed(state: Any, file: Any, **options: Any) -> None:
+        write(state, file, **options)
+        if isinstance(state, dict) and len(state.get("rows", ())) == 3:
+            raise Killed
+
+    preparation = FilePreparation(tmp_path)
+    for epoch in range(1, 4):
+        preparation.show(epoch, 3, 0.5)
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(Killed):
+        preparation.save({}, last=True)
+    assert FilePreparation(tmp_path).seconds_spent() is not None

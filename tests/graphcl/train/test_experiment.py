@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.transforms import NormalizeFeatures
 
 import graphcl.train.experiment as module
 from graphcl.data import load_dataset
@@ -19,6 +21,8 @@ from graphcl.probes import linear_probe, make_split
 from graphcl.train import probing, run_experiment
 from graphcl.train.experiment import spread
 from graphcl.train.probing import training_graph
+from graphcl.train.run_directory import claimed
+from graphcl.views.features import normalized_features
 
 QUICK: dict[str, Any] = {"progress": False, "device": "cpu"}
 SMALL = {"hidden": 8, "epochs": 3}
@@ -328,3 +332,61 @@ def test_no_path_of_this_machine_is_written(tmp_path: Path, timeless: Callable[.
     for text in [*texts, timeless(metrics)]:
         assert not any(str(place) in text for place in places)
         assert not re.search(r'"(/|[A-Z]:\\)', text)
+
+
+def test_a_run_beside_others_of_a_launcher_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several runs of one process each in a job of SLURM: none of them is the second of another."""
+    monkeypatch.setenv("RANK", "3")
+    assert run(tmp_path)["seeds"] == [0]
+    assert (tmp_path / "metrics.json").exists()
+
+
+def test_two_processes_do_not_work_in_one_directory(tmp_path: Path) -> None:
+    with claimed(tmp_path, {"seeds": [0], "tau": 0.4}):
+        with pytest.raises(ValueError, match="another process works in"):
+            run(tmp_path)
+        assert read(tmp_path / "config.json") == {"seeds": [0], "tau": 0.4}
+    run(tmp_path)  # nothing but settings was left there
+    assert read(tmp_path / "config.json")["method"] == "grace"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"classifier": "adam", "protocol": "bgrl20"}, "'bgrl20' is logistic regression"),
+        ({"seeds": range(40)}, "of the single class"),
+    ],
+)
+def test_what_the_probe_refuses_is_told_before_training(
+    options: dict[str, Any], words: str, tmp_path: Path, trained: list[int]
+) -> None:
+    """Of three training nodes some seed of forty draws a single class."""
+    with pytest.raises(ValueError, match=words):
+        run(tmp_path, **options)
+    assert not trained
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_seeds_of_several_environments_are_told_apart(tmp_path: Path) -> None:
+    run(tmp_path)
+    place = tmp_path / "seed-0" / "result.json"
+    earlier = read(place)
+    earlier["environment"]["commit"] = "earlier"
+    place.write_text(json.dumps(earlier))
+    found = run(tmp_path, seeds=(0, 1))
+    assert found["environments"][0]["commit"] == "earlier"
+    assert len(found["environments"]) == 2
+    assert found["environment"] == found["environments"][1]
+
+
+def test_features_with_negative_entries_are_left_as_they_are() -> None:
+    counts = torch.tensor([[1.0, 3.0], [0.0, 0.0], [0.2, 0.2]])
+    wanted = torch.tensor([[0.25, 0.75], [0.0, 0.0], [0.2, 0.2]])
+    torch.testing.assert_close(normalized_features(counts), wanted)
+    as_pyg = NormalizeFeatures()(Data(x=counts.clone())).x
+    assert torch.equal(normalized_features(counts), as_pyg)
+    signed = torch.randn(5, 3)
+    with pytest.warns(UserWarning, match="negative entries"):
+        assert normalized_features(signed) is signed

@@ -2,8 +2,10 @@
 
 import csv
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -382,3 +384,21 @@ def test_precisions_that_the_methods_do_not_train_in_are_refused(small: Any, kar
     for name in ("64-true", "bf16-true", "foo"):
         with pytest.raises(ValueError, match=f"'{name}'.*32-true, bf16-mixed, 16-mixed"):
             fit(method, karate, settings.training, precision=name, **QUIET)
+
+
+def test_peak_memory_without_the_module_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where psutil knows the peak."""
+    import psutil
+
+    from graphcl.train.fitting import peak_memory
+    from kge.experiment import environment
+
+    class Windows:
+        @staticmethod
+        def memory_info() -> Any:
+            return SimpleNamespace(peak_wset=12345)
+
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setattr(psutil, "Process", Windows)
+    cpu = torch.device("cpu")
+    assert peak_memory(cpu) == environment.peak_memory(cpu) == 12345

@@ -151,8 +151,24 @@ def test_the_first_process_is_known_beforehand(monkeypatch: pytest.MonkeyPatch) 
     for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     assert process_count() == 1
-    assert is_first()
+    assert is_first(2)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert not is_first()
+    assert not is_first(2)
+    assert is_first(1)  # a run of its own, which a launcher has started beside others
     monkeypatch.setenv("RANK", "0")
-    assert is_first()
+    assert is_first(2)
+
+
+def test_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from graphcl.train.fitting import _own_device
+
+    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+    assert str(_own_device([0, 1, 2])) == "cuda:0"  # the one that starts the others
+    assert str(_own_device([2])) == "cuda:2"
+    monkeypatch.setenv("SLURM_LOCALID", "2")
+    assert str(_own_device([0, 1, 2])) == "cuda:2"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert str(_own_device([0, 1, 2])) == "cuda:1"
+    assert str(_own_device([2])) == "cuda:2"
+    assert str(_own_device(2)) == "cpu"
