@@ -20,6 +20,7 @@ from graphcl.ranking.known import KnownTriples
 from graphcl.ranking.ranks import SIDES, Ranks, RankType
 from graphcl.ranking.report import RankReport
 from graphcl.ranking.side_ranking import QueryKeyScorer, ScoreFunction
+from kge.diverged import DivergedModel
 from kge.evaluation.model_scores import ModelScores, ScoreCost, Sides
 from kge.query_vectors import query_key_model
 
@@ -29,14 +30,6 @@ _NO_FILTER = (
     "filtered evaluation without additional_filter_triples leaves out the evaluated triples alone; "
     "give the training triples as well (and, for a test, those of validation)"
 )
-
-
-class DivergedModel(NonFiniteScores, RuntimeError):
-    """A model scores NaN or infinity, so that its ranks mean nothing.
-
-    It is a ``RuntimeError`` as well, which PyKEEN's hyper-parameter search takes for a failed
-    trial.
-    """
 
 
 class FusedRankBasedEvaluator(RankBasedEvaluator):

@@ -38,13 +38,17 @@ class SafeCheckpoint(TrainingCallback):
         self.continued_from = 0
         self._written = time.monotonic()
 
+    def go_on_from(self, epoch: int) -> None:
+        """Take over the times of an earlier call that came to this epoch, 0 for none."""
+        self.continued_from = epoch
+        if epoch:
+            self.seconds = read_json(self.path.with_name("epochs.json"))[:epoch]
+
     def register_training_loop(self, training_loop: TrainingLoop[Any]) -> None:
         """Called by PyKEEN before the first epoch, after a checkpoint was loaded."""
         super().register_training_loop(training_loop)
-        self.continued_from = training_loop._epoch
+        self.go_on_from(training_loop._epoch)
         beside = self.path.with_name("epochs.json")
-        if self.continued_from:
-            self.seconds = read_json(beside)[: self.continued_from]
         save, train_epoch = training_loop._save_state, training_loop._train_epoch
 
         @wraps(save)

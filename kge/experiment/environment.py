@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,27 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def environments(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """``environment`` of the last of several results; of all, where they differ, ``environments``.
+
+    Results of earlier versions may have none.
+    """
+    found = [result.get("environment") for result in results]
+    distinct = [one for place, one in enumerate(found) if one and one not in found[:place]]
+    several = {"environments": distinct} if len(distinct) > 1 else {}
+    return {"environment": found[-1], **several}
+
+
 def peak_memory(device: torch.device) -> int:
     """Peak bytes allocated on a CUDA device, or of the whole process on the CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    import resource
+    try:
+        import resource
+    except ImportError:  # on Windows
+        import psutil
 
+        return int(psutil.Process().memory_info().peak_wset)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
 

@@ -123,15 +123,18 @@ def fit(
             use_tqdm=progress,
         )
     assert evaluator.report is not None
+    losses = list(result.losses)
+    if not watch.seconds:  # PyKEEN calls no callback where an earlier call had stopped early
+        watch.go_on_from(len(losses))
     stopper: Any = result.stopper
     every = stopping["frequency"]
     return Fitted(
         model=result.model,
         validation=evaluator.report,
-        losses=list(result.losses),
+        losses=losses,
         seconds=watch.seconds,
         validated={every * (i + 1): float(one) for i, one in enumerate(stopper.results)},
-        best_epoch=stopper.best_epoch or len(result.losses),
+        best_epoch=stopper.best_epoch or len(losses),
         stopped=bool(stopper.stopped),
         continued_from=watch.continued_from,
     )

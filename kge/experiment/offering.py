@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,13 @@ from torch import Tensor
 from kge.datasets import UnionDataset
 from kge.experiment.choices import choose, close_to
 from kge.experiment.fitting import load_model, sampler_options
-from kge.experiment.graph import graph_of_run, open_graph
+from kge.experiment.graph import open_graph
 from kge.experiment.keywords import home_of, keywords
 from kge.experiment.run_directory import finished_run, seed_folder
-from kge.experiment.running import settings_of_run
+from kge.experiment.running import what_was_trained
 from kge.experiment.settings import NEGATIVES, SAMPLING
 from kge.registration import register
+from kge.sampling.hasa import default_structural
 from kge.sampling.offers import OfferedNegative, describe_negatives
 from kge.structure import StructureIndex
 
@@ -55,7 +57,7 @@ def offer(
         num: distinct entities per side.
         root: data root.
         run: a run on the same graph, whose first model mines and scores. Without one ``hasa`` does
-            not mine, unless ``hard_share`` is given.
+            not mine, unless ``hard_share`` is given; its structural candidates come all the same.
         overrides: settings of the sampler.
         draws: negatives drawn to choose from.
         seed: of the draws.
@@ -81,19 +83,23 @@ def offer(
             options["hard_share"] = 0.0
     else:
         folder, config, metrics = finished_run(run)
-        graph = graph_of_run(config, root)
-        if open_graph(dataset, root, config["options"]["dataset"]).folder != graph.folder:
+        settings, graph = what_was_trained(config, root)
+        named = open_graph(dataset, root, config["options"]["dataset"]).folder
+        if named.resolve() != graph.folder.resolve():
             raise ValueError(f"{folder} was trained on {config['dataset']}, not on {dataset}")
         if config["negatives"] == sampler:
             options |= config["options"]["negatives"]
     known_settings = {"negatives": keywords(negative_sampler_resolver.lookup(NEGATIVES[sampler]))}
     for key, value in (overrides or {}).items():
         options[home_of(key, known_settings)[1]] = value
+    if sampler == "hasa" and (config is None or config["loss"] != "hasa"):
+        # No loss says how many columns are structural: as many as it would by default.
+        few = default_structural(int(options["num_negs_per_pos"]))
+        options = {"num_structural": few, **options}
     made = _sampler(sampler, options, graph)
     score: Callable[[Tensor], Tensor] | None = None
     loop: SLCWATrainingLoop | None = None
     if config is not None:
-        settings = settings_of_run(config)
         weights = seed_folder(folder, metrics["seeds"][0]) / "model.pt"
         model = load_model(weights, graph, settings)
         score = model.score_hrt
@@ -112,22 +118,25 @@ def offer(
     factor = 2 if graph.training.create_inverse_triples else 1
     own = torch.tensor([1, factor, 1])
     asked = ids_of(triple, graph)
-    offered = describe_negatives(
-        made,
-        torch.tensor(asked) * own,
-        num=num,
-        draws=draws,
-        known={
-            "train": graph.training.mapped_triples * own,
-            "valid": graph.validation.mapped_triples * own,
-            "test": graph.testing.mapped_triples * own,
-        },
-        texts=graph.entity_names,
-        clusters=None if clusters is None else clusters.label,
-        hops=lambda sources, targets: index.distances(sources, targets, _HOPS),
-        score=score,
-        seed=seed,
-    )
+    with warnings.catch_warnings():
+        # Nothing is trained here, so that no loss can mistake a column.
+        warnings.filterwarnings("ignore", ".*structural columns.*no training loop.*")
+        offered = describe_negatives(
+            made,
+            torch.tensor(asked) * own,
+            num=num,
+            draws=draws,
+            known={
+                "train": graph.training.mapped_triples * own,
+                "valid": graph.validation.mapped_triples * own,
+                "test": graph.testing.mapped_triples * own,
+            },
+            texts=graph.entity_names,
+            clusters=None if clusters is None else clusters.label,
+            hops=lambda sources, targets: index.distances(sources, targets, _HOPS),
+            score=score,
+            seed=seed,
+        )
     del loop
     return [replace(one, triple=(one.triple[0], asked[1], one.triple[2])) for one in offered]
 

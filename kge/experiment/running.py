@@ -16,7 +16,7 @@ import torch
 
 from kge.datasets import UnionDataset
 from kge.experiment.choices import choose
-from kge.experiment.environment import device_of, environment, peak_memory
+from kge.experiment.environment import device_of, environment, environments, peak_memory
 from kge.experiment.figures import (
     PROTOCOLS,
     Split,
@@ -32,7 +32,7 @@ from kge.experiment.graph import describe_graph, graph_of_run, open_graph
 from kge.experiment.run_directory import (
     CURVES,
     RELATIONS,
-    claim,
+    claimed,
     finished_run,
     gather,
     seed_folder,
@@ -102,41 +102,41 @@ def run_experiment(
         "texts": texts_digest(settings, graph),
         "seeds": list(seeds),
     }
-    claim(folder, config)
-    results = [
-        _one_seed(
-            graph,
-            settings,
-            seed,
-            seed_folder(folder, seed),
-            device=target,
-            progress=progress,
-            checkpoint_seconds=checkpoint_seconds,
-        )
-        for seed in seeds
-    ]
-    metrics = {
-        "dataset": graph.metadata["name"] if graph.metadata else str(dataset),
-        "model": settings.model,
-        "negatives": settings.negatives,
-        "loss": settings.loss,
-        "method": f"{settings.model}, {settings.negatives}",
-        "protocol": results[0]["protocol"],
-        "graph": found,
-        "seeds": list(seeds),
-        "epochs": [result["epochs"] for result in results],
-        "best_epochs": [result["best_epoch"] for result in results],
-        "metrics": _spread([result["metrics"] for result in results]),
-        "selection": "validation",
-        "seconds": {
-            name: mean(result["seconds"][name] for result in results)
-            for name in ("train", "epoch", "evaluate")
-        },
-        "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
-        "environment": results[-1].get("environment"),  # absent from seeds of earlier versions
-    }
-    gather(folder, seeds)
-    write_json(folder / "metrics.json", metrics)
+    with claimed(folder, config):
+        results = [
+            _one_seed(
+                graph,
+                settings,
+                seed,
+                seed_folder(folder, seed),
+                device=target,
+                progress=progress,
+                checkpoint_seconds=checkpoint_seconds,
+            )
+            for seed in seeds
+        ]
+        metrics = {
+            "dataset": graph.metadata["name"] if graph.metadata else str(dataset),
+            "model": settings.model,
+            "negatives": settings.negatives,
+            "loss": settings.loss,
+            "method": f"{settings.model}, {settings.negatives}",
+            "protocol": results[0]["protocol"],
+            "graph": found,
+            "seeds": list(seeds),
+            "epochs": [result["epochs"] for result in results],
+            "best_epochs": [result["best_epoch"] for result in results],
+            "metrics": _spread([result["metrics"] for result in results]),
+            "selection": "validation",
+            "seconds": {
+                name: mean(result["seconds"][name] for result in results)
+                for name in ("train", "epoch", "evaluate")
+            },
+            "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
+            **environments(results),
+        }
+        gather(folder, seeds)
+        write_json(folder / "metrics.json", metrics)
     return metrics
 
 
@@ -166,8 +166,7 @@ def evaluate_run(
     folder, config, before = finished_run(run)
     choose("protocol", protocol, PROTOCOLS)
     target = device_of(device)
-    settings = settings_of_run(config)
-    graph = graph_of_run(config, root)
+    settings, graph = what_was_trained(config, root)
     started = time.perf_counter()
     values, stated = [], ""
     for seed in before["seeds"]:
@@ -197,6 +196,24 @@ def evaluate_run(
     }
     write_json(folder / f"metrics-{protocol}.json", metrics)
     return metrics
+
+
+def what_was_trained(
+    config: Mapping[str, Any], root: str | Path | None = None
+) -> tuple[Settings, UnionDataset]:
+    """Settings and graph of a run, from its ``config.json``.
+
+    Raises:
+        FileNotFoundError: the graph is not there any more.
+        ValueError: its triples, or texts that the run has read, have changed since.
+    """
+    settings, graph = settings_of_run(config), graph_of_run(config, root)
+    if "texts" in config and texts_digest(settings, graph) != config["texts"]:
+        raise ValueError(
+            f"the texts in {graph.folder} are not those that the run has read; give the root of "
+            "the old files"
+        )
+    return settings, graph
 
 
 def settings_of_run(config: Mapping[str, Any]) -> Settings:

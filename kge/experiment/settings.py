@@ -156,7 +156,8 @@ def settings_for(
     known = setting_names(model, negatives, loss, optimizer)
     for key, value in values.items():
         section, name = home_of(key, known)
-        if section != "negatives":  # where some take words in place of numbers
+        # Of negatives some numbers may be none at all, and the pool all entities.
+        if section != "negatives" or not (value is None or name == "pool"):
             check_number(name, value, known[section][name])
         options[section][name] = value
     _check_stopping(options["stopping"])

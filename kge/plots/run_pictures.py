@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from kge.experiment.environment import device_of
 from kge.experiment.files import read_csv, replacing
 from kge.experiment.fitting import load_model
-from kge.experiment.graph import graph_of_run
 from kge.experiment.run_directory import finished_run, seed_folder
-from kge.experiment.running import settings_of_run
+from kge.experiment.running import what_was_trained
 from kge.plots.learning_curves import learning_curves
 from kge.plots.score_distributions import sample_scores, score_distributions
 from kge.plots.text_map import clusters_for_map, text_map
@@ -45,7 +44,7 @@ def plot_run(
     """
     folder, config, metrics = finished_run(run, seed)
     seed = metrics["seeds"][0] if seed is None else seed
-    settings, graph = settings_of_run(config), graph_of_run(config, root)
+    settings, graph = what_was_trained(config, root)
     weights = seed_folder(folder, seed) / "model.pt"
     model = load_model(weights, graph, settings, device_of(device))
     name = f"{metrics['method']} on {metrics['dataset']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Mapping
 from functools import lru_cache
@@ -44,6 +45,12 @@ _UNBOUND = (
     "to samplers. Add training_kwargs=dict(callbacks='bindmodel') to pipeline() or "
     "hpo_pipeline(), callbacks='bindmodel' to TrainingLoop.train(), or train with "
     "kge.training.binding.BoundSLCWATrainingLoop. hard_share=0 needs no model."
+)
+
+_UNBOUND_COLUMNS = (
+    "HaSaNegativeSampler offers {count} structural columns of likely true answers, and is bound to "
+    "no training loop: any loss but HaSaLoss(num_structural={count}) takes them for negatives. "
+    "With callbacks='bindmodel' sampler and loss agree by themselves"
 )
 
 
@@ -104,7 +111,8 @@ class HaSaNegativeSampler(NegativeSampler):
     """
 
     hpo_default: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "num_negs_per_pos": {"type": int, "low": 8, "high": 128, "log": True},
+        # Powers of two are even, as some losses need.
+        "num_negs_per_pos": {"type": int, "scale": "power_two", "low": 3, "high": 7},
         "hard_share": {"type": float, "low": 0.0, "high": 1.0},
     }
 
@@ -172,6 +180,7 @@ class HaSaNegativeSampler(NegativeSampler):
         self.known = known_triples(mapped_triples, self.num_entities, self.num_relations)
         self.avoided = self.known if filtered else _nothing(self.known)
         self._columns_structural = num_structural or 0
+        self._warned = False
         self._lists: HardLists | None = None
         self._loop: weakref.ref[TrainingLoop[Any]] | None = None
 
@@ -206,7 +215,7 @@ class HaSaNegativeSampler(NegativeSampler):
                 f"HaSaLoss(reverse={loss.reverse!r}) needs sides='both' and an even "
                 f"num_negs_per_pos, got {self.sides!r} and {self.num_negs_per_pos}"
             )
-        count = wanted.pop() if wanted else min(4, self.num_negs_per_pos // 4)
+        count = wanted.pop() if wanted else default_structural(self.num_negs_per_pos)
         assert count is not None
         if count >= self.num_negs_per_pos:
             raise ValueError(
@@ -219,6 +228,9 @@ class HaSaNegativeSampler(NegativeSampler):
 
     def sample(self, positive_batch: Tensor) -> tuple[Tensor, Tensor | None]:
         """(*batch, n, 3) negatives, and which are valid, (*batch, n), or None for all."""
+        if self._columns_structural and self._loop is None and not self._warned:
+            self._warned = True
+            warnings.warn(_UNBOUND_COLUMNS.format(count=self._columns_structural), stacklevel=2)
         positives = positive_batch.reshape(-1, 3)
         negatives, valid = self._draw(positives.cpu(), batch_generator())
         shape = (*positive_batch.shape[:-1], self.num_negs_per_pos)
@@ -294,6 +306,7 @@ class HaSaNegativeSampler(NegativeSampler):
             {side: torch.where(m.found, m.ids, -1) for side, m in mined.items()},
             drawn.ids,
             generator,
+            num_entities=self.num_entities,
         )
         ids = torch.cat((drawn.ids, extra.ids), 1)
         return corrupt(positives, ids, columns), torch.cat((drawn.valid, extra.found), 1)
@@ -343,6 +356,11 @@ class HaSaNegativeSampler(NegativeSampler):
         if loop is None:
             raise RuntimeError(_UNBOUND)
         return loop.model, loop.mode
+
+
+def default_structural(number: int) -> int:
+    """How many of so many columns are structural where nobody says."""
+    return min(4, number // 4)
 
 
 @lru_cache(maxsize=2)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from graphcl.ranking import NonFiniteScores
 from graphcl.ranking.known import KnownTriples
+from kge.diverged import DivergedModel
 from kge.sampling.candidate_scores import candidate_scorer
 from kge.structure import Side
 
@@ -61,7 +61,7 @@ def mine(
             :func:`~kge.sampling.candidate_scores.candidate_scorer`.
 
     Raises:
-        NonFiniteScores: the model gave NaN, which would pass for the best score.
+        DivergedModel: the model gave NaN, which would pass for the best score.
     """
     shared = candidates.dim() == 1
     width = candidates.shape[-1]
@@ -139,7 +139,7 @@ def _require_numbers(scores: Tensor, model: Model, first: int) -> None:
     bad = scores.isnan().any(1)
     if bad.any():
         row = first + int(bad.nonzero()[0])
-        raise NonFiniteScores(
+        raise DivergedModel(
             f"{type(model).__name__} gave NaN for a candidate of query {row} of a batch: its "
             "training has diverged",
             row,

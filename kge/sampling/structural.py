@@ -81,10 +81,12 @@ def structural_columns(
     mined: dict[Side, Tensor],
     negatives: Tensor,
     generator: torch.Generator,
+    *,
+    num_entities: int,
 ) -> Picked:
     """Candidates for the M columns that come after the negatives; both of (B, N + M) columns.
 
-    Where none is found, a negative of the same side stands in.
+    Where none is found, a negative of the same side stands in, and without one the next entity.
 
     Args:
         index: of the training graph; None finds nothing.
@@ -93,6 +95,7 @@ def structural_columns(
         mined: per side, hard negatives as :func:`pick_structural` takes them; a side may lack.
         negatives: (B, N) entities of the ordinary slots.
         generator: source of the draws.
+        num_entities: count of entities.
     """
     ordinary, ours = columns[:, : negatives.shape[1]], columns[:, negatives.shape[1] :]
     result = Picked(torch.zeros_like(ours), torch.zeros_like(ours, dtype=torch.bool))
@@ -101,7 +104,11 @@ def structural_columns(
         count = most_slots(ours, side)
         if not count:
             continue
-        stand_in = negatives.gather(1, (ordinary == column).int().argmax(1, keepdim=True))
+        same = ordinary == column
+        stand_in = negatives.gather(1, same.int().argmax(1, keepdim=True))
+        # Without one, anything but the positive itself.
+        other = (positives[:, column, None] + 1) % num_entities
+        stand_in = torch.where(same.any(1, keepdim=True), stand_in, other)
         result.ids.copy_(torch.where(ours == column, stand_in, result.ids))
         if index is not None:
             hard = mined.get(side, none)

@@ -81,7 +81,7 @@ def find_entity_clusters(
         assert source is not None
         if settings.get("n_clusters", "elbow") != "elbow":
             settings["n_clusters"] = int(settings["n_clusters"])
-        clusters = text_clusters(texts or (), source, **settings)
+        clusters = text_clusters(() if texts is None else list(texts), source, **settings)
     missing = int((clusters.label < 0).sum())
     if missing:
         warnings.warn(

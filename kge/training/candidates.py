@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -132,6 +132,31 @@ class CandidateDraw:
         if self.in_batch:
             missed += batch_size * torch.log1p(-self._frequency[side])
         return torch.log(-torch.expm1(missed))
+
+
+class EpochDraw:
+    """Draws the candidates of a batch as the epoch wants it (a ``collate_fn``).
+
+    What is sent to a worker process is the draw of the current epoch alone; PyTorch starts workers
+    anew for every epoch.
+
+    Args:
+        current: gives the draw of the current epoch.
+    """
+
+    def __init__(self, current: Callable[[], CandidateDraw]) -> None:
+        self.current = current
+
+    def __call__(self, triples: Tensor) -> Batch:
+        """See :class:`CandidateDraw`."""
+        return self.current()(triples)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _itself, (self.current(),)
+
+
+def _itself(draw: CandidateDraw) -> CandidateDraw:
+    return draw
 
 
 def hidden_answers(

@@ -21,6 +21,7 @@ from kge.training.candidates import (
     Batch,
     CandidateDraw,
     Candidates,
+    EpochDraw,
     Pool,
     TripleRows,
     hidden_answers,
@@ -205,10 +206,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
             unbiased=self.unbiased,
         )
         everything = CandidateDraw(triples, self._entities, "all")
-
-        def collate(triples: Any) -> Batch:  # PyTorch's type asks for a list of rows
-            return (everything if self._takes_all() else draw)(triples)
-
+        collate: Any = EpochDraw(lambda: everything if self._takes_all() else draw)
         rows: Any = TripleRows(triples)
         if self.paired and not self.grouped:
             return DataLoader(

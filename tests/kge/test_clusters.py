@@ -31,6 +31,7 @@ def blobs(sizes, width=6, spread=0.3, seed=0):
     return points.astype(np.float32), truth
 
 
+@pytest.mark.spec(31)
 def test_two_blobs_are_recovered_and_the_elbow_says_two():  # spec 31
     points, truth = blobs([60, 45])
     found = cluster_vectors(points)
@@ -74,6 +75,7 @@ def test_elbow_grid_is_geometric_and_bounded():
     assert inertia[-1] == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.spec(34)
 def test_rotation_scale_and_shift_leave_clusters_unchanged():  # spec 34
     points, _ = blobs([30, 20, 25, 40], spread=1.5)
     rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(6, 6)))[0]

@@ -83,6 +83,7 @@ class TestConventions:
             assert torch.equal(mine.mapped_triples, other.mapped_triples)
 
     @pytest.mark.real_data
+    @pytest.mark.spec(36)
     def test_wn18rr_keeps_what_pykeen_drops(self, data_root: Path) -> None:
         from pykeen.triples import TriplesFactory
 

@@ -67,6 +67,7 @@ def _by_hand(positive, columns, mask, *, beta, tau_plus, tau, margin, floor, str
 @pytest.mark.parametrize("floor", ["relative", "cosine", "zero"])
 @pytest.mark.parametrize("tau_plus", [0.0, 0.05, 0.6])
 @pytest.mark.parametrize("beta", [0.0, 0.7, 2.0])
+@pytest.mark.spec(27)
 def test_equals_the_formula_with_and_without_masks(beta, tau_plus, floor):
     positive, columns = _scores()
     options = {"beta": beta, "tau_plus": tau_plus, "margin": 0.1, "floor": floor}
@@ -79,6 +80,7 @@ def test_equals_the_formula_with_and_without_masks(beta, tau_plus, floor):
     assert float(sparse) == pytest.approx(_by_hand(positive, columns, _mask(), **hand))
 
 
+@pytest.mark.spec(1)
 def test_without_weights_and_correction_it_is_infonce():
     positive, columns = _scores(2)
     ours = HaSaLoss(beta=0.0, tau_plus=0.0, temperature=0.05, margin=0.02, num_structural=0)
@@ -94,6 +96,7 @@ def test_without_weights_and_correction_it_is_infonce():
     )
 
 
+@pytest.mark.spec(3)
 def test_structural_columns_equal_to_the_negatives_change_nothing():
     positive, columns = _scores(3)
     both = torch.cat((columns, columns), 1)
@@ -107,6 +110,7 @@ def test_structural_columns_equal_to_the_negatives_change_nothing():
             assert float(a) == pytest.approx(float(b), abs=1e-12)
 
 
+@pytest.mark.spec(4)
 def test_infinite_beta_leaves_the_hardest_negative_n_times():
     _, columns = _scores(4)
     everything = torch.ones_like(columns, dtype=torch.bool)
@@ -115,6 +119,7 @@ def test_infinite_beta_leaves_the_hardest_negative_n_times():
     assert torch.allclose(mass, expected, atol=1e-9)
 
 
+@pytest.mark.spec(5)
 def test_shift_of_all_scores_of_a_row():
     positive, columns = _scores(5)
     shift = torch.tensor([[100.0], [-50.0], [3.0], [0.0], [1e4]], dtype=torch.float64)
@@ -127,6 +132,7 @@ def test_shift_of_all_scores_of_a_row():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("floor", ["relative", "cosine", "zero"])
+@pytest.mark.spec(6)
 def test_huge_scores_are_finite(dtype, floor):
     positive, columns = (scores.to(dtype) * 1e5 for scores in _scores(6))
     positive.requires_grad_()
@@ -148,6 +154,7 @@ def _gradients(loss, positive, columns, mask=None):
     return positive.grad, columns.grad
 
 
+@pytest.mark.spec(7)
 def test_signs_of_the_gradient():
     positive, columns = _scores(7)
     up, down = _gradients(HaSaLoss(tau_plus=0.05, num_structural=3), positive, columns)
@@ -193,6 +200,7 @@ def test_a_row_without_structural_candidates_is_not_corrected():
     )
 
 
+@pytest.mark.spec(9)
 def test_gradient_treats_weights_as_constants():
     positive, columns = _scores(10)
     beta, tau_plus = 1.3, 0.1
@@ -233,6 +241,7 @@ def test_gradcheck(floor, reverse):
     assert torch.autograd.gradcheck(value, inputs)
 
 
+@pytest.mark.spec(8)
 def test_order_of_negatives_and_of_structural_columns_does_not_matter():
     positive, columns = _scores(12)
     loss = HaSaLoss(tau_plus=0.1, num_structural=3)
@@ -241,6 +250,7 @@ def test_order_of_negatives_and_of_structural_columns_does_not_matter():
     assert float(a) == pytest.approx(float(b), abs=1e-12)
 
 
+@pytest.mark.spec(10)
 def test_tau_plus_lowers_the_loss_where_structural_scores_are_high():
     positive, columns = _scores(13)
 
@@ -255,6 +265,7 @@ def test_tau_plus_lowers_the_loss_where_structural_scores_are_high():
     assert value(-9.0, 0.05) > value(-9.0, 0.02) > value(-9.0, 0.0)
 
 
+@pytest.mark.spec(11)
 def test_mass_grows_with_the_count_of_negatives_not_with_the_width_of_the_embeddings():
     _, columns = _scores(14)
     mask = _mask()
@@ -268,6 +279,7 @@ def test_mass_grows_with_the_count_of_negatives_not_with_the_width_of_the_embedd
         HaSaLoss(500)
 
 
+@pytest.mark.spec(13)
 def test_weights_are_those_of_raw_scores():
     # Bug 1.4-2: normalising the scores first leaves weights that hardly differ.
     scores = torch.zeros(1, 50, dtype=torch.float64)
@@ -279,6 +291,7 @@ def test_weights_are_those_of_raw_scores():
     assert float(share[0, -1]) == pytest.approx(math.exp(10) / (math.exp(10) + 49), abs=1e-6)
 
 
+@pytest.mark.spec(14)
 def test_float32_is_accurate_and_sub_batches_add_up():
     positive, columns = _scores(15, batch=64, scale=0.5)
     loss = HaSaLoss(tau_plus=0.02, temperature=0.05, beta=2.0, num_structural=3)
@@ -320,6 +333,7 @@ def test_reverse_adds_the_loss_of_the_odd_columns(reverse, structural):
         loss.process_slcwa_scores(positive, columns[:, :11])
 
 
+@pytest.mark.spec(15)
 def test_official_compat_on_a_two_by_two_example():
     # Two queries, two negatives each, one structural candidate; embeddings of width 4.
     positive = torch.tensor([[1.5], [2.0]], dtype=torch.float64)

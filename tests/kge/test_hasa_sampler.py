@@ -1,3 +1,4 @@
+import warnings
 import weakref
 
 import networkx as nx
@@ -107,6 +108,7 @@ def _column(negatives, positives):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("cls", [DistMult, ComplEx, TransE, RotatE, ConvE])
 @pytest.mark.parametrize("pool", ["all", "shared", "row"])
+@pytest.mark.spec(24)
 def test_mined_negatives_are_the_best_of_the_pool(cls, side, pool, monkeypatch):
     monkeypatch.setattr("kge.sampling.mining._POOL", 7)
     triples = _sparse()
@@ -174,6 +176,7 @@ def test_nan_scores_are_an_error():
 
 
 @pytest.mark.parametrize("training", [True, False])
+@pytest.mark.spec(22)
 def test_scoring_leaves_the_model_as_it_was(training):
     triples = _sparse()
     model = _model(ConvE, triples, embedding_height=2, embedding_width=3)
@@ -194,6 +197,7 @@ def test_scoring_leaves_the_model_as_it_was(training):
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("max_members", [None, 4])
+@pytest.mark.spec(25)
 def test_structural_picks_lie_in_the_ball_and_mined_ones_come_first(side, max_members):
     triples = _sparse(2)
     graph = nx.Graph((h, t) for h, _, t in triples.tolist() if h != t)
@@ -254,7 +258,8 @@ def test_a_negative_of_the_same_side_stands_in_for_a_missing_candidate():
     columns = torch.tensor([[TAIL, HEAD] * 3, [HEAD, TAIL] * 3])
     negatives = torch.tensor([[5, 6, 7], [8, 9, 10]])
     generator = torch.Generator()
-    picked = structural_columns(None, torch.zeros(2, 3), columns, {}, negatives, generator)
+    rows = torch.zeros(2, 3, dtype=torch.int64)
+    picked = structural_columns(None, rows, columns, {}, negatives, generator, num_entities=40)
     assert picked.ids.tolist() == [[6, 5, 6], [9, 8, 9]]
     assert not picked.found.any()
 
@@ -264,6 +269,7 @@ def test_a_negative_of_the_same_side_stands_in_for_a_missing_candidate():
 
 @pytest.mark.parametrize("mining", ["pool", "row_pool", "lists"])
 @pytest.mark.parametrize(("number", "structural"), [(1, 0), (2, 1), (7, 3), (16, 4)])
+@pytest.mark.spec(16, 19, 20, 21)
 def test_negatives_of_every_kind(mining, number, structural):
     triples = _sparse(3)
     sampler = _sampler(
@@ -296,6 +302,7 @@ def test_negatives_of_every_kind(mining, number, structural):
 
 
 @pytest.mark.parametrize("shape", [(1,), (2, 5), (0,)])
+@pytest.mark.spec(20)
 def test_leading_dimensions_and_inverse_triples(shape):
     triples = _sparse(4)
     inverse = triples.flip(1).clone()
@@ -311,6 +318,7 @@ def test_leading_dimensions_and_inverse_triples(shape):
     assert (_column(negatives, batch) == TAIL).all()
 
 
+@pytest.mark.spec(24)
 def test_mined_columns_hold_the_best_and_the_rest_is_uniform():
     triples = _sparse(5)
     model = _model(DistMult, triples)
@@ -327,6 +335,7 @@ def test_mined_columns_hold_the_best_and_the_rest_is_uniform():
 
 
 @pytest.mark.parametrize("exclude_known", [True, False])
+@pytest.mark.spec(26)
 def test_structural_columns_of_the_sampler(exclude_known):
     triples = _sparse(6, count=35)
     facts = _facts(triples)
@@ -357,6 +366,7 @@ def test_structural_columns_of_the_sampler(exclude_known):
     assert not _facts(negatives[:, :6].reshape(-1, 3)) & facts
 
 
+@pytest.mark.spec(18, 26)
 def test_an_empty_ball_switches_the_correction_off():
     triples = torch.tensor([[0, 0, 1], [2, 0, 3], [3, 0, 4], [2, 0, 5]])
     sampler = _sampler(triples, num_negs_per_pos=8, num_structural=4, hard_share=0)
@@ -374,6 +384,7 @@ def test_an_empty_ball_switches_the_correction_off():
     assert losses[0] == losses[1]
 
 
+@pytest.mark.spec(27)
 def test_without_ball_or_without_columns_it_is_hard_infonce():
     triples = _sparse(7)
     model = _model(DistMult, triples)
@@ -410,6 +421,7 @@ def test_unfiltered_returns_known_triples_but_never_the_positive():
     _column(negatives, triples)
 
 
+@pytest.mark.spec(19)
 def test_construction_neither_draws_nor_computes_anything_twice():
     triples = _sparse(8, count=35)
     results = []
@@ -560,6 +572,7 @@ class _Spy(HaSaNegativeSampler):
 
 
 @pytest.mark.parametrize("loop_class", [SLCWATrainingLoop, BoundSLCWATrainingLoop])
+@pytest.mark.spec(22)
 def test_every_batch_is_drawn_by_the_current_model(loop_class, nations):
     training = nations["training"]
     model = DistMult(triples_factory=training, embedding_dim=8, loss="hasa", random_seed=0)
@@ -623,6 +636,7 @@ def _pipeline(nations, **kwargs):
     )
 
 
+@pytest.mark.spec(23)
 def test_pipeline_by_name_with_early_stopping_and_saving(nations, tmp_path):
     result = _pipeline(
         nations,
@@ -642,6 +656,7 @@ def test_pipeline_by_name_with_early_stopping_and_saving(nations, tmp_path):
     assert torch.equal(model.loss.tau_plus_estimate, loss.tau_plus_estimate)
 
 
+@pytest.mark.spec(23)
 def test_resuming_from_a_checkpoint_changes_nothing(nations, tmp_path):
     straight = _pipeline(nations, training_kwargs={"num_epochs": 4})
     checkpoints = {
@@ -656,6 +671,7 @@ def test_resuming_from_a_checkpoint_changes_nothing(nations, tmp_path):
         assert torch.equal(a, b)
 
 
+@pytest.mark.spec(23)
 def test_hpo_keeps_the_sampler(nations):
     from pykeen.hpo import hpo_pipeline
 
@@ -683,3 +699,89 @@ def test_tau_plus_of_few_triples_hides_one(count: int) -> None:
     chain = torch.tensor([[i, 0, i + 1] for i in range(count)])
     sampler = HaSaNegativeSampler(mapped_triples=chain, num_negs_per_pos=4, hard_share=0)
     assert min(1 / (count + 1), 0.2) <= sampler.estimate_tau_plus().overall <= 0.2
+
+
+def test_the_positive_does_not_stand_in_where_no_slot_has_the_side():
+    columns = torch.tensor([[TAIL, HEAD]])
+    positive, own_head = torch.tensor([[7, 0, 39]]), torch.tensor([[7]])
+    generator = torch.Generator()
+    picked = structural_columns(None, positive, columns, {}, own_head, generator, num_entities=40)
+    assert picked.ids.tolist() == [[8]]
+    assert not picked.found.any()
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("cls", [DistMult, ComplEx, ConvE])
+@pytest.mark.spec(20)
+def test_mining_of_a_model_with_inverse_relations(cls, side):
+    """Spec 20: relations are counted as the model does, and scored as the loss will score them."""
+    facts = _sparse()
+    factory = CoreTriplesFactory(
+        facts, num_entities=40, num_relations=3, create_inverse_triples=True
+    )
+    options = {"embedding_height": 2, "embedding_width": 3} if cls is ConvE else {}
+    model = cls(triples_factory=factory, embedding_dim=6, random_seed=0, **options)
+    triples = factory._add_inverse_triples_if_necessary(facts)
+    assert int(triples[:, 1].max()) == 5
+    known = KnownTriples(triples, num_entities=40, num_relations=6)
+    queries, column = triples[::7], 2 if side == "tail" else 0
+    with undisturbed(model):
+        mined = mine(model, queries, side, torch.arange(40), 5, known)
+        every = queries[:, None].repeat(1, 40, 1)
+        every[..., column] = torch.arange(40)
+        scores = model.score_hrt(every.view(-1, 3)).view(-1, 40)
+    scores[
+        torch.tensor([[tuple(t) in _facts(triples) for t in row] for row in every.tolist()])
+    ] = -torch.inf
+    best = scores.topk(5).values
+    torch.testing.assert_close(scores.gather(1, mined.ids), best, atol=1e-5, rtol=1e-5)
+    assert mined.found.all()
+
+
+def test_structural_columns_without_a_loop_are_told_once():
+    triples = _sparse(13)
+    sampler = _sampler(triples, hard_share=0, num_structural=4)
+    with pytest.warns(UserWarning, match=r"HaSaLoss\(num_structural=4\).*bindmodel"):
+        sampler.sample(positive_batch=triples)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sampler.sample(positive_batch=triples)
+        _sampler(triples, _model(DistMult, triples), hard_share=0, num_structural=4).sample(triples)
+        _sampler(triples, hard_share=0).sample(triples)
+
+
+@pytest.mark.spec(23)
+def test_hpo_by_name_goes_on_after_a_diverged_trial(nations, monkeypatch):
+    """Even counts of negatives alone are tried, as this loss needs."""
+    from pykeen.hpo import hpo_pipeline
+
+    draw, trials = HaSaNegativeSampler._draw, []
+
+    def diverging(self, positives, generator):
+        loop = self._loop()
+        if loop not in trials:
+            trials.append(loop)
+        if loop is trials[0]:
+            with torch.no_grad():
+                loop.model.entity_representations[0]._embeddings.weight.fill_(torch.nan)
+        return draw(self, positives, generator)
+
+    monkeypatch.setattr(HaSaNegativeSampler, "_draw", diverging)
+    result = hpo_pipeline(
+        **nations,
+        model="distmult",
+        model_kwargs={"embedding_dim": 8},
+        negative_sampler="hasa",
+        negative_sampler_kwargs={"hard_share": 0.5},
+        loss="hasa",
+        loss_kwargs={"reverse": "plain"},
+        training_kwargs={"num_epochs": 1, "callbacks": "bindmodel", "use_tqdm": False},
+        training_kwargs_ranges={"batch_size": {"type": int, "low": 300, "high": 301}},
+        evaluation_kwargs={"use_tqdm": False},
+        n_trials=4,
+    )
+    first, *others = result.study.trials
+    assert first.state.name == "FAIL"
+    assert all(trial.state.name == "COMPLETE" for trial in others)
+    counts = {trial.params["negative_sampler.num_negs_per_pos"] for trial in result.study.trials}
+    assert counts <= set(range(3, 8)) or counts <= {8, 16, 32, 64, 128}

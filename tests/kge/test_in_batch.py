@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any, cast
 
@@ -560,3 +561,19 @@ def test_scores_of_a_fold_are_the_models_own() -> None:
             hidden = ids == rows[:, COLUMN[side], None]
             logits = (dense[:, ids] + torch.arange(4.0)).masked_fill(hidden, -torch.inf)
             torch.testing.assert_close(mass, logits.logsumexp(1), rtol=1e-9, atol=1e-10)
+
+
+def test_what_workers_get_can_be_pickled_and_is_that_of_the_epoch() -> None:
+    """Spawned workers are sent dataset and draw; from an epoch on the latter takes all entities."""
+    training = Nations().training
+    model = model_resolver.make("distmult", triples_factory=training, embedding_dim=4)
+    loop = InBatchTrainingLoop(
+        model=model, triples_factory=training, optimizer="sgd", pool=5, in_batch=False, all_after=2
+    )
+    loader = loop._create_training_data_loader(training, batch_size=8, drop_last=False)
+    for epoch, pool in ((0, 5), (2, "all")):
+        loop._epoch = epoch
+        rows, draw = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))
+        assert draw.pool == pool
+        batch = draw(rows.__getitems__(torch.arange(8).view(1, 8).expand(2, 8)))
+        assert len(batch.tail.ids) == training.num_entities or pool == 5

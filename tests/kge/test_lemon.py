@@ -52,6 +52,7 @@ def replaced(positives, negatives):
 @pytest.mark.parametrize("anchor", ["kept", "replaced"])
 @pytest.mark.parametrize("filtered", [True, False])
 @pytest.mark.parametrize("count", [1, 6, 7])
+@pytest.mark.spec(16, 19, 20, 21)
 def test_one_side_of_each_row_changes_in_equal_shares(anchor, filtered, count):  # spec 16, 21
     triples = random_triples()
     sampler = lemon(
@@ -112,6 +113,7 @@ def test_no_known_triple_is_ever_kept():  # spec 17
     assert known & set(map(tuple, proposed.tolist()))  # there was something to filter
 
 
+@pytest.mark.spec(17)
 def test_filtering_redistributes_within_the_neighbourhood_and_drops_nothing_else():  # spec 17
     # Cluster of the tail: 0..9, of which 1..4 are known tails; 10..19 are elsewhere.
     triples = torch.tensor([[15, 0, tail] for tail in range(5)])
@@ -128,6 +130,7 @@ def test_filtering_redistributes_within_the_neighbourhood_and_drops_nothing_else
     assert rejected == pytest.approx(4 / 9, abs=0.02)
 
 
+@pytest.mark.spec(19)
 def test_seeds_decide_and_construction_does_not():  # spec 19
     triples = random_triples()
     kwargs = {"num_entities": 40, "num_negs_per_pos": 8, "embeddings": random_vectors()}
@@ -144,6 +147,7 @@ def test_seeds_decide_and_construction_does_not():  # spec 19
     assert (lemon(triples, **kwargs).sample(positive_batch=triples)[0] != first[0]).any()
 
 
+@pytest.mark.spec(20)
 def test_inverse_triples_and_leading_dimensions():  # spec 20
     triples = random_triples(relations=6)
     sampler = lemon(
@@ -161,6 +165,7 @@ def test_inverse_triples_and_leading_dimensions():  # spec 20
 
 @pytest.mark.parametrize("n_near", [1, 3])
 @pytest.mark.parametrize("anchor", ["kept", "replaced"])
+@pytest.mark.spec(28)
 def test_negatives_lie_in_the_clusters_nearest_to_the_anchor(anchor, n_near):  # spec 28
     triples, vectors = random_triples(count=300), random_vectors()
     sampler = lemon(
@@ -185,6 +190,7 @@ def test_negatives_lie_in_the_clusters_nearest_to_the_anchor(anchor, n_near):  #
         assert (label != old).mean() > 0.5
 
 
+@pytest.mark.spec(28)
 def test_kept_and_replaced_differ_as_specified():
     # Entities 0..4 and 5..9 are two clusters; the triple joins them.
     labels = [0] * 5 + [1] * 5
@@ -210,6 +216,7 @@ def test_kept_and_replaced_differ_as_specified():
 
 
 @pytest.mark.parametrize(("n_clusters", "n_near"), [(1, 1), (12, 12)])
+@pytest.mark.spec(29)
 def test_one_cluster_or_all_of_them_are_uniform(n_clusters, n_near):  # spec 29
     triples = torch.tensor([[3, 0, 7]])
     sampler = lemon(
@@ -224,6 +231,7 @@ def test_one_cluster_or_all_of_them_are_uniform(n_clusters, n_near):  # spec 29
         assert chisquare(allowed).pvalue > 1e-3
 
 
+@pytest.mark.spec(30)
 def test_draws_are_uniform_within_the_union_of_clusters():  # spec 30
     vectors = random_vectors(60, 3)
     triples = torch.tensor([[5, 0, 20]])
@@ -289,6 +297,7 @@ def test_cosine_threshold_equals_brute_force(weights, block, monkeypatch):
         lemon(triples, num_entities=30, embeddings=vectors, min_cosine=1.5)
 
 
+@pytest.mark.spec(32)
 def test_relabelled_entities_give_the_relabelled_distribution():  # spec 32
     vectors, triples = random_vectors(20, 3), torch.tensor([[4, 0, 9], [1, 0, 2]])
     order = torch.randperm(20, generator=torch.Generator().manual_seed(1))
@@ -309,6 +318,7 @@ def test_relabelled_entities_give_the_relabelled_distribution():  # spec 32
         assert chisquare(counts[seen], other.double() * counts.sum() / other.sum()).pvalue > 1e-6
 
 
+@pytest.mark.spec(33)
 def test_a_cluster_of_known_answers_falls_back_to_uniform():  # spec 33
     # The tail's cluster 0..3 holds nothing but answers.
     triples = torch.tensor([[9, 0, tail] for tail in range(4)])
@@ -333,6 +343,7 @@ def test_where_everything_is_known_the_mask_says_so():
     assert (mask == (column == HEAD)).all()  # every (0, 0, ?) is true
 
 
+@pytest.mark.spec(18)
 def test_clusters_of_one_member_fall_back_to_uniform():  # spec 18
     triples = torch.tensor([[0, 0, 5]])
     sampler = lemon(
@@ -502,6 +513,7 @@ def test_pipeline_with_inverse_triples_and_an_array_file(by_name, tmp_path):
     assert result.configuration["negative_sampler"].lower().startswith("lemon")
 
 
+@pytest.mark.spec(23)
 def test_hpo_keeps_it(by_name):
     from pykeen.hpo import hpo_pipeline
 

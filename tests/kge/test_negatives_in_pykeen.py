@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pykeen.datasets import Nations
@@ -66,6 +67,7 @@ def _batch(seed: int = 0) -> dict[str, Tensor]:
     return {"positives": triples, "negatives": negatives, "masks": masks}
 
 
+@pytest.mark.spec(2)
 def test_t2_masks_through_the_loop_are_those_of_dense_scores() -> None:
     """Spec 2: what PyKEEN hands over sparsely gives the loss of the dense masked scores."""
     loss = HaSaLoss(beta=0.7, tau_plus=0.1, num_structural=3)
@@ -88,6 +90,7 @@ def test_t2_masks_through_the_loop_are_those_of_dense_scores() -> None:
     torch.testing.assert_close(found, torch.stack(rows).mean().to(found))
 
 
+@pytest.mark.spec(12)
 def test_t12_wider_vectors_of_zeros_leave_the_loss() -> None:
     """Spec 12: the number of negatives in the loss is their count, not the embeddings' width."""
     narrow, wide = (
@@ -102,6 +105,7 @@ def test_t12_wider_vectors_of_zeros_leave_the_loss() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.spec(17)
 def test_t17_of_a_hundred_thousand_draws_none_is_known(name: str) -> None:
     """Spec 17: also where the corruption alone would find many known triples."""
     triples = Nations().training.mapped_triples
@@ -115,6 +119,7 @@ def test_t17_of_a_hundred_thousand_draws_none_is_known(name: str) -> None:
 
 
 @pytest.mark.parametrize(("filterer", "most"), [("python-set", 0.0), ("bloom", 0.002)])
+@pytest.mark.spec(17)
 def test_t17_filters_of_pykeen_drop_what_they_say(filterer: str, most: float) -> None:
     """Spec 17: the exact one drops known triples alone, Bloom's few more: twice its error rate."""
     triples = Nations().training.mapped_triples
@@ -126,6 +131,7 @@ def test_t17_filters_of_pykeen_drop_what_they_say(filterer: str, most: float) ->
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.spec(18)
 def test_t18_the_positive_itself_never_comes_back(name: str) -> None:
     """Spec 18: not even where all that could replace it is known."""
     triples = torch.cartesian_prod(torch.arange(14), torch.arange(1), torch.arange(14))
@@ -135,8 +141,9 @@ def test_t18_the_positive_itself_never_comes_back(name: str) -> None:
         assert (negatives != triples.unsqueeze(1)).any(-1).all()
 
 
+@pytest.mark.spec(23)
 def test_t23_a_resumed_run_with_lemon_equals_an_uninterrupted_one(tmp_path: Any) -> None:
-    """Spec 23: early stopping, checkpoints and saved results, as for the other sampler."""
+    """Spec 23: checkpoints and saved results, as for the other sampler."""
 
     def run(epochs: int, **options: Any) -> Any:
         return pipeline(
@@ -171,3 +178,77 @@ def test_t23_a_resumed_run_with_lemon_equals_an_uninterrupted_one(tmp_path: Any)
     loaded = torch.load(tmp_path / "saved" / "trained_model.pkl", weights_only=False)
     for a, b in zip(loaded.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.spec(23)
+def test_t23_early_stopping(name: str) -> None:
+    """Spec 23: a run that gains nothing ends before its last epoch, by the names of PyKEEN."""
+    result = pipeline(
+        dataset="nations",
+        model="distmult",
+        model_kwargs={"embedding_dim": 8},
+        negative_sampler=name,
+        negative_sampler_kwargs={**SAMPLERS[name], "num_negs_per_pos": 4},
+        optimizer_kwargs={"lr": 1e-12},
+        training_kwargs={"num_epochs": 20, "batch_size": 512, "use_tqdm": False},
+        stopper="early",
+        stopper_kwargs={"frequency": 1, "patience": 2, "relative_delta": 0.5},
+        evaluation_kwargs={"use_tqdm": False},
+        random_seed=3,
+        device="cpu",
+    )
+    assert len(result.losses) == 3
+
+
+def test_texts_may_be_an_array() -> None:
+    """As a column of a table gives them."""
+    texts = [f"place {number % 3} thing {number}" for number in range(14)]
+    triples = Nations().training.mapped_triples
+    samplers = [
+        negative_sampler_resolver.make(
+            "lemon",
+            {"texts": given, "n_clusters": 3, "num_negs_per_pos": 4},
+            mapped_triples=triples,
+            num_entities=14,
+            num_relations=55,
+        )
+        for given in (texts, np.array(texts, dtype=object))
+    ]
+    assert torch.equal(*(torch.as_tensor(one.clusters.label) for one in samplers))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.spec(21)
+def test_t21_sides_are_shared_out_within_each_row_unlike_basic(name: str) -> None:
+    """Spec 21: PyKEEN's sampler gives the first half of a batch negatives of one side alone."""
+    triples = Nations().training.mapped_triples[:64]
+    most = {}
+    for kind in (name, "basic"):
+        options = SAMPLERS[name] if kind == name else {}
+        sampler = negative_sampler_resolver.make(
+            kind,
+            {**options, "num_negs_per_pos": 8},
+            mapped_triples=Nations().training.mapped_triples,
+            num_entities=14,
+            num_relations=55,
+        )
+        negatives = sampler.corrupt_batch(positive_batch=triples)
+        changed = negatives != triples.unsqueeze(1)
+        difference = changed[..., 0].sum(1) - changed[..., 2].sum(1)
+        most[kind] = int(difference.abs().max())
+    assert most[name] == 0
+    assert most["basic"] == 8
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.spec(16)
+def test_t16_negatives_are_on_the_device_of_the_positives(name: str) -> None:
+    """Spec 16."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    triples = Nations().training.mapped_triples
+    negatives, mask = _sampler(name, triples).sample(positive_batch=triples.cuda())
+    assert negatives.is_cuda
+    assert mask is None or mask.is_cuda

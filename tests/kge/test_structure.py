@@ -2,6 +2,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from pykeen.datasets import UMLS, Nations
 
 from graphcl.ranking import KnownTriples
 from kge.relation_evidence import RelationEvidence
@@ -29,6 +30,7 @@ def _row(balls, i):
 
 @pytest.mark.parametrize("hops", [1, 2, 3, 5])
 @pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.spec(25)
 def test_balls_equal_breadth_first_search(hops, seed):
     triples = _random_triples(seed)
     graph = _networkx(triples, 40)
@@ -307,3 +309,17 @@ def test_wn18rr_balls_and_the_share_of_hidden_answers_in_them(data_root):
     assert kept.sum() > 0.9 * plain.sum()
     sizes = [i.candidates(held_out, "tail").ptr[-1].item() for i in (aware, index)]
     assert sizes[0] < 0.5 * sizes[1]
+
+
+@pytest.mark.parametrize("graph", [Nations, UMLS])
+@pytest.mark.spec(25)
+def test_balls_of_real_graphs_equal_breadth_first_search(graph):
+    """Spec 25: on Nations and UMLS too."""
+    training = graph().training
+    triples, entities = training.mapped_triples, training.num_entities
+    walks = _networkx(triples, entities)
+    balls = StructureIndex(triples, num_entities=entities, hops=2).balls(torch.arange(entities))
+    for entity in range(entities):
+        expected = nx.single_source_shortest_path_length(walks, entity, cutoff=2)
+        expected.pop(entity)
+        assert _row(balls, entity) == expected

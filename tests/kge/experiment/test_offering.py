@@ -115,3 +115,25 @@ def test_labels_before_names_and_tabs_before_spaces(novel: Path) -> None:
     assert ids_of("The first\tr0\te1", graph) == ids_of("e0 r0 e1", graph)
     with pytest.raises(ValueError, match="2 entities have the name 'Twin': say e1 or e2"):
         ids_of("Twin r0 e1", graph)
+
+
+def test_structural_candidates_come_without_a_model() -> None:
+    """A quarter of the columns, up to four, holds members of the ball, here its neighbours."""
+    settings = {"num_negs_per_pos": 8, "hops": 1}
+    offered = offer("umls", "hasa", "alga isa plant", num=135, draws=4096, overrides=settings)
+    plain = offer("umls", "uniform", "alga isa plant", num=135, draws=4096)
+
+    def near(some: list[Any]) -> float:
+        drawn = sum(one.share for one in some)
+        return sum(one.share for one in some if one.hops == 1) / drawn
+
+    assert near(offered) > near(plain) + 0.15
+
+
+def test_the_graph_of_a_run_may_be_named_by_a_relative_path(
+    train: Any, novel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(novel.parent)
+    train(tmp_path / "run", dataset=Path(novel.name))
+    offered = offer(novel.name, "uniform", "e0 r0 e1", num=2, run=tmp_path / "run")
+    assert all(one.score is not None for one in offered)

@@ -322,3 +322,41 @@ def test_a_diverged_training_is_named(train: Any, tmp_path: Path) -> None:
     for overrides in ({"gradient_clipping_max_norm": -1}, {"gradient_clipping_max_abs_value": 0}):
         with pytest.raises(ValueError, match="must be positive"):
             train(tmp_path / f"clip{len(overrides)}", overrides=overrides)
+
+
+def test_a_stopped_run_that_was_interrupted_before_its_result_is_finished(
+    train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyKEEN trains no more then, and calls no callback."""
+    import kge.experiment.running as running
+
+    options = {"epochs": 50, "overrides": {"lr": 1e-12, "patience": 2, "relative_delta": 0.5}}
+    whole = train(tmp_path / "whole", **options)
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise Interrupted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "rank", crash)
+        with pytest.raises(Interrupted):
+            train(tmp_path / "cut", **options)
+    stored = torch.load(tmp_path / "cut" / "seed-0" / "checkpoint.ckpt", weights_only=False)
+    assert stored["stopper_dict"]["stopped"]
+    again = train(tmp_path / "cut", **options)
+    for name in ("metrics", "epochs", "best_epochs"):
+        assert again[name] == whole[name]
+    assert all(float(row["seconds"]) > 0 for row in table(tmp_path / "cut" / "curves.csv"))
+    assert again["seconds"]["train"] > 0
+
+
+def test_texts_that_changed_after_training_are_noticed(
+    train: Any, novel: Path, tmp_path: Path
+) -> None:
+    names = [*(f"e{i}" for i in range(8)), "stranger"]
+    rows = [f"{name}\t{name} of the graph\t" for name in names]
+    (novel / "entities.tsv").write_text("\n".join(rows) + "\n")
+    train(tmp_path / "run", "lemon", dataset=novel)
+    assert evaluate_run(tmp_path / "run", progress=False, device="cpu")
+    (novel / "entities.tsv").write_text("\n".join(rows).replace("graph", "tree") + "\n")
+    with pytest.raises(ValueError, match="are not those that the run has read"):
+        evaluate_run(tmp_path / "run", progress=False, device="cpu")

@@ -140,6 +140,28 @@ def test_what_would_fail_in_pykeen_is_refused(overrides: dict[str, Any], message
         settings_for("distmult", "uniform", overrides=overrides)
 
 
+@pytest.mark.parametrize(
+    ("negatives", "overrides", "message"),
+    [
+        ("inbatch", {"tau": "abc"}, "tau must be a number like 1.0, got 'abc'"),
+        ("hasa", {"hard_share": "lots"}, "hard_share must be a number like 0.5, got 'lots'"),
+        ("hasa", {"pool_size": "many"}, "pool_size must be a number like 256, got 'many'"),
+    ],
+)
+def test_words_in_place_of_numbers_are_refused(
+    negatives: str, overrides: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings_for("distmult", negatives, overrides=overrides)
+
+
+def test_what_may_be_no_number_may_be_none() -> None:
+    found = settings_for("distmult", "hasa", overrides={"pool_size": None})
+    assert found.options["negatives"]["pool_size"] is None
+    pool = settings_for("distmult", "inbatch", overrides={"pool": "all"})
+    assert pool.options["negatives"]["pool"] == "all"
+
+
 @pytest.mark.parametrize("optimizer", ["lazyadam", "sparseadam"])
 def test_adam_of_rows(optimizer: str) -> None:
     overrides = {"optimizer": optimizer, "row_gradients": True}
