@@ -107,7 +107,11 @@ def markdown(result: dict[str, Any]) -> str:
 def measured_on(result: dict[str, Any]) -> str:
     """Machine and versions of all rows; a row of an earlier call knows its own."""
     rows = result.get("rows") or [{}]
-    own = [row.get("environment", result["environment"]) for row in rows]
+    own = [
+        one
+        for row in rows
+        for one in row.get("environments") or [row.get("environment", result["environment"])]
+    ]
 
     def each(name: str, absent: str = "") -> str:
         return ", ".join(dict.fromkeys(str(one.get(name, absent)) for one in own))

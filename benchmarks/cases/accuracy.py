@@ -1,4 +1,4 @@
-"""Methods at their recipes beside the published figures; nothing is selected on test."""
+"""Methods at their recipes beside published figures; no epoch or probe is selected on test."""
 
 from __future__ import annotations
 

@@ -139,14 +139,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for name, entry in ENTRIES.items():
         reads = "encoder" in entry.settings
         if name in (options.only or ENTRIES) and (options.encoder or not reads):
-            rows[name] = _row(options, name, entry)
+            rows[name] = _row(options, name, entry)  # the last seed asked for
         elif name in (options.only or ()):
             raise ValueError(f"{name} reads texts: give the language model as --encoder FOLDER")
     return {"rows": [rows[name] for name in ENTRIES if name in rows]}
 
 
 def _row(options: argparse.Namespace, name: str, entry: Entry) -> dict[str, Any]:
-    folder = options.out / name
+    folder = options.out / name / f"seed-{options.seed}"
+    if "encoder" in entry.settings:
+        folder = folder / Path(options.encoder).name
     done = folder / "result.json"
     wanted = {**COMMON, **entry.settings, "epochs": entry.epochs}
     if done.exists():
@@ -157,7 +159,7 @@ def _row(options: argparse.Namespace, name: str, entry: Entry) -> dict[str, Any]
     graph = load_dataset(entry.dataset, options.root, create_inverse_triples=True)
     settings = settings_for(entry.model, "inbatch", overrides=wanted)
     if "encoder" in wanted:
-        vectors = options.out / f"{entry.dataset}-{VECTORS}"
+        vectors = options.out / f"{entry.dataset}-{Path(options.encoder).name}-{VECTORS}"
         settings.options["model"]["encoder"] = _encoded(graph, options.encoder, vectors)
     else:
         initial = partial(torch.nn.init.normal_, std=INITIAL)
@@ -174,6 +176,7 @@ def _row(options: argparse.Namespace, name: str, entry: Entry) -> dict[str, Any]
         "minutes": entry.minutes,
         "aim": entry.aim,
         "settings": wanted,
+        **({"encoder": Path(options.encoder).name} if "encoder" in wanted else {}),
         "seed": options.seed,
         "metrics": metrics_of(fitted.validation, "validation_")
         | metrics_of(rank(fitted.model, graph, "test", progress=False)),
@@ -215,6 +218,7 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         "model",
         "graph",
         "settings",
+        "seed",
         "epochs, best",
         "minutes of training (allowed)",
         "processor minutes, with validation",
@@ -232,6 +236,7 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 row["model"],
                 row["dataset"],
                 ", ".join(f"{name}={value}" for name, value in row["settings"].items()),
+                str(row["seed"]),
                 f"{row['epochs']}, {row['best_epoch']}",
                 f"{spent['train'] / 60:.0f} ({row['minutes']})",
                 f"{spent['processor'] / 60:.0f}" if spent["processor"] else "-",

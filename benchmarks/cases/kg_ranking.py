@@ -14,6 +14,7 @@ from torch import Tensor
 
 from benchmarks.earlier import earlier_rows
 from benchmarks.timing import peak, peak_growth, quantiles
+from graphcl.train.environment import environment
 from kge.datasets import load_dataset
 from kge.evaluation.fused_rank_based import FusedRankBasedEvaluator
 from kge.union_dataset import UnionDataset
@@ -190,6 +191,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 "seconds": seconds,
                 "speedup": seconds["pykeen"]["median"] / seconds["ours"]["median"],
                 "peak_bytes": {e: peak_growth(memory, options, name, e) for e in EVALUATORS},
+                "environment": environment(),
             }
         )
     rows.sort(key=lambda row: (row["dataset"] != "wn18rr", list(MODELS).index(row["model"])))
