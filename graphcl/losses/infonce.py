@@ -155,7 +155,7 @@ class InfoNCE(nn.Module):
     @staticmethod
     def _mean(each: Tensor) -> Tensor:
         """Mean over nodes with a negative; one without has nothing to be pushed from."""
-        some = each > -torch.inf
+        some = each != -torch.inf
         return torch.where(some, each, 0.0).sum() / some.sum().clamp_min(1)
 
     def choose_weight(self, sums: ViewSums) -> TileWeight | Weighting | None:

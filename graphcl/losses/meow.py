@@ -135,7 +135,7 @@ class MEOWLoss(nn.Module):
                 log_weight=ClusterWeight(labels),
                 impl=self.impl,
             )
-            some = negatives > -torch.inf
+            some = negatives != -torch.inf
             positive = (anchors * candidates).sum(1) / self.tau
             contrast = torch.where(some, negatives - positive, 0.0).sum() / some.sum().clamp_min(1)
             if not self.proto_weight:

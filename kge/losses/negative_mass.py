@@ -107,7 +107,7 @@ def official_log_negative_mass(
 
 def contrast(log_mass: Tensor, logit: Tensor) -> Tensor:
     """-log(e^a / (e^a + g)) from log g and a of the same shape; 0 where g is."""
-    some = log_mass > -torch.inf
+    some = log_mass != -torch.inf
     excess = torch.where(some, log_mass, 0.0) - logit
     # Not softplus, which rounds to its argument beyond 20.
     return torch.where(some, torch.logaddexp(excess, torch.zeros_like(excess)), 0.0)

@@ -448,3 +448,11 @@ def test_what_the_loss_cannot_do_is_named():
         loss.process_slcwa_scores(positive, columns, pos_weights=torch.ones(BATCH, 1))
     with pytest.raises(NoSampleWeightSupportError):
         loss.process_lcwa_scores(columns, columns > 0, weights=torch.ones_like(columns))
+
+
+def test_a_score_of_nan_is_not_left_out() -> None:
+    """Training has to notice it."""
+    positive = torch.zeros(2, 1)
+    negative = torch.zeros(2, 3)
+    negative[1, 2] = torch.nan
+    assert torch.isnan(HaSaLoss().process_slcwa_scores(positive, negative))

@@ -375,3 +375,9 @@ def test_bad_input_is_named() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             call()
+
+
+def test_an_embedding_of_nan_is_not_left_out() -> None:
+    a, b = (one.detach() for one in views())
+    a[2, 1] = torch.nan
+    assert torch.isnan(MEOWLoss(proto_weight=0.0)(a, b, clusterings()))

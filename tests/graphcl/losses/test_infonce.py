@@ -493,3 +493,11 @@ def test_arguments_stand_in_the_order_of_the_design() -> None:
     loss = InfoNCE(0.4, False, True, True, None, "reference")
     assert (loss.tau, loss.intra_view, loss.decoupled, loss.impl) == (0.4, False, True, "reference")
     assert loss.normalize is True
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("decoupled", [True, False])
+def test_an_embedding_of_nan_is_not_left_out(decoupled: bool, impl: str) -> None:
+    z1, z2 = views()
+    z2[3, 1] = torch.nan
+    assert torch.isnan(InfoNCE(decoupled=decoupled, impl=impl)(z1, z2))  # type: ignore[arg-type]
