@@ -339,10 +339,11 @@ def test_positives_come_with_the_data_or_are_computed() -> None:
     assert {(i, i) for i in range(PAPERS)} <= set(map(tuple, pairs.T.tolist()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["meow", "adameow", "heco"])
 def test_a_step_holds_nothing_of_size_n_by_n(name: str) -> None:
     """Subjects join every twentieth pair: even the meta-path is cut before it is whole."""
-    nodes, largest = 6000, 0
+    nodes, largest = 20_000, 0
     data = academic(nodes)
     options: dict[str, Any] = {"top_n": 5}
     if name == "adameow":

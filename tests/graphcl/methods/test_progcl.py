@@ -81,19 +81,17 @@ def test_a_continued_run_ends_with_the_same_weights(tmp_path: Path, mode: Any) -
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mode", "nodes"), [("weight", 20_000), ("weight", 3500), ("mix", 3500), ("official", 3500)]
+    ("mode", "nodes"), [("weight", 20_000), ("mix", 20_000), ("official", 3500)]
 )
 def test_a_step_holds_nothing_of_size_n_by_n(
     mode: Any, nodes: int, largest: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The large graph takes one direction of one product, to be quick; the others take all."""
     monkeypatch.setattr("graphcl.weights.progcl_mix._BLOCK_PAIRS", 2**19)
     torch.manual_seed(0)
     method = ProGCL(4, 4, epoch_start=0, scheme="degree", mode=mode, sel_num=20)
     assert isinstance(method.loss, ProGCLLoss)
-    if nodes == 20_000:
-        method.loss.symmetric = method.loss.intra_view = False
     # The fit has nodes x 100 similarities; fewer keep the meter on the pairs.
     method.loss.columns = 20
     with largest:
