@@ -129,7 +129,7 @@ def _flat(settings: Settings) -> dict[str, object]:
     return {**settings.model, **asdict(settings.training)}
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True})
 def train(
     context: typer.Context,
     dataset: Annotated[str, typer.Option(help="Name, see: graphcl datasets.")],
@@ -155,13 +155,14 @@ def train(
     precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
     matmul_precision: MatmulPrecision = "highest",
     hold_out_links: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0.0,
             max=0.6,
-            help="Share of edges kept from training to test link prediction; OGB's are official.",
+            help="Share of edges kept from training to test link prediction; default 0.1 for "
+            "graphs that are there for it, else 0. OGB's are official.",
         ),
-    ] = 0.0,
+    ] = None,
     selection: Annotated[
         str,
         typer.Option(help="Clustering: whose weights count; last, silhouette or modularity."),
@@ -174,7 +175,8 @@ def train(
         bool, typer.Option(help="Clustering: note the error of PamC's proxy at every epoch.")
     ] = False,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value on top of the recipe; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="key=value on top of the recipe; several may follow."),
     ] = None,
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard logs.")] = False,
     progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
@@ -215,7 +217,7 @@ def train(
 
     _refuse_unused(context, loader)
     torch.set_float32_matmul_precision(matmul_precision)
-    overrides = parse_overrides(settings or [])
+    overrides = parse_overrides([*(settings or []), *_further(context)])
     if epochs is not None:
         overrides["epochs"] = epochs
     metrics = run_experiment(
@@ -251,6 +253,14 @@ def train(
     if is_first(devices * nodes):
         show_metrics(console, metrics)
         console.print(f"written to {out}")
+
+
+def _further(context: typer.Context) -> list[str]:
+    """The settings after the first of one ``--set``."""
+    for word in context.args:
+        if "=" not in word or word.startswith("-"):
+            raise ValueError(f"unexpected {word!r}; settings are given as --set key=value")
+    return list(context.args)
 
 
 def _refuse_unused(context: typer.Context, loader: str) -> None:

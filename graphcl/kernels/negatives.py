@@ -60,6 +60,7 @@ def negative_logsumexp(
         >>> negative_logsumexp(z, z, exclude=Exclude.diagonal())
         tensor([0.6931, 0.6931, 0.6931])
     """
+    _check_weight(log_weight)
     symmetric = (
         keys is queries
         and (exclude is None or exclude.symmetric)
@@ -97,7 +98,16 @@ def two_sided_logsumexp(
     Returns:
         (Q,) over keys for each query, and (K,) over queries for each key.
     """
+    _check_weight(log_weight)
     return _logsumexp(queries, keys, tau, log_weight, exclude, "both", impl, precision)
+
+
+def _check_weight(log_weight: TileWeight | None) -> None:
+    if log_weight is not None and not isinstance(log_weight, TileWeight):
+        raise ValueError(
+            f"log_weight must be a TileWeight, got {type(log_weight).__name__}: weightings of "
+            "papers, which need the sums of both views, go to InfoNCE(weight=...)"
+        )
 
 
 def _logsumexp(

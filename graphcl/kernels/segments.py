@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from graphcl.kernels.triton_support import DTYPES, missing
 
-SegmentImpl = Literal["auto", "torch", "torch_scatter", "triton"]
+SegmentImpl = Literal["auto", "reference", "chunked", "torch", "torch_scatter", "triton"]
 
 
 def segment_sum(
@@ -202,8 +202,8 @@ def _check_impl(impl: str) -> None:
             "impl='triton' has only segment_logsumexp and segment_softmax; use impl='auto' or "
             "'torch' here"
         )
-    if impl not in ("auto", "torch"):
-        raise ValueError(f"unknown impl {impl!r}; choose from auto, torch, torch_scatter, triton")
+    if impl not in ("auto", "reference", "chunked", "torch"):
+        raise ValueError(f"unknown impl {impl!r}; choose from {', '.join(get_args(SegmentImpl))}")
 
 
 def _by_triton(values: Tensor, impl: SegmentImpl) -> bool:

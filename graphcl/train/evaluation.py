@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
-from graphcl.data import load_dataset
+from graphcl.data import dataset_info, load_dataset
 from graphcl.probes import cluster_nodes, link_probe
 from graphcl.probes.labels import node_labels
+from graphcl.train.clustering import PROTOCOL as CLUSTERING
 from graphcl.train.environment import environment
 from graphcl.train.experiment import spread
 from graphcl.train.files import read_json, write_json
@@ -39,7 +40,8 @@ def evaluate_run(
         run: a run directory of :func:`~graphcl.train.run_experiment`.
         task: ``classify`` (linear probe), ``cluster`` (k-means) or ``links`` (held-out links).
         root: where raw data lie.
-        protocol: for ``classify``; default the run's own.
+        protocol: for ``classify``; default the run's own, or the data set's first where the run has
+            none of a probe.
         classifier: for ``classify``, see :func:`~graphcl.probes.linear_probe`.
         oracle: for ``cluster``: pick the restart by the labels, and say so.
 
@@ -59,6 +61,8 @@ def evaluate_run(
         raise ValueError(f"unknown task {task!r}; choose from {', '.join(TASKS)}")
     config = read_json(folder / "config.json")
     protocol = protocol or config["protocol"]
+    if protocol == CLUSTERING and task == "classify":  # no protocol of a probe
+        protocol = next(iter(dataset_info(config["dataset"]).protocols), None)
     data = load_dataset(config["dataset"], root)
     started = time.perf_counter()
     values: list[dict[str, float]] = []

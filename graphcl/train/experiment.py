@@ -64,7 +64,7 @@ def run_experiment(
     overrides: Mapping[str, Any] | None = None,
     pot: str = "none",
     classifier: str = "logistic",
-    held_out_links: float = 0.0,
+    held_out_links: float | None = None,
     selection: Selection = "last",
     oracle: bool = False,
     approximation: bool = False,
@@ -131,6 +131,9 @@ def run_experiment(
         protocol = PROTOCOL if clusters else info.protocols[0] if info.protocols else None
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds must be different numbers, got {list(seeds)}")
+    if held_out_links is None:
+        drawn = info.task == "links" and not info.name.startswith("ogbl-")
+        held_out_links = 0.1 if drawn else 0.0
     folder = Path(out)
     config = {
         "dataset": info.name,

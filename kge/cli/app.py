@@ -117,8 +117,9 @@ def models(
     console.print(table)
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True})
 def train(
+    context: typer.Context,
     dataset: Annotated[str, typer.Option(help="Name, see: kge datasets; or a directory.")],
     model: Annotated[str, typer.Option(help="Name, see: kge models.")],
     out: Annotated[Path, typer.Option(help="Run directory; the same command continues it.")],
@@ -156,13 +157,21 @@ def train(
         root=root,
         epochs=epochs,
         seeds=range(seeds),
-        overrides=parse_overrides(settings or []),
+        overrides=parse_overrides([*(settings or []), *_further(context)]),
         device=device,
         progress=progress,
         tell=_tell,
     )
     show_metrics(console, metrics)
     console.print(escape(f"written to {out}"))
+
+
+def _further(context: typer.Context) -> list[str]:
+    """The settings after the first of one ``--set``."""
+    for word in context.args:
+        if "=" not in word or word.startswith("-"):
+            raise ValueError(f"unexpected {word!r}; settings are given as --set key=value")
+    return list(context.args)
 
 
 @app.command()

@@ -88,7 +88,7 @@ class HaSaLoss(SetwiseLoss):
         num_structural: int | None = None,
         temperature: float = 1.0,
         margin: float = 0.0,
-        floor: Floor = "relative",
+        floor: Floor | None = None,
         reverse: Reverse = "joint",
         compat: Literal["official"] | None = None,
         width: int = 500,
@@ -109,6 +109,8 @@ class HaSaLoss(SetwiseLoss):
         _check(temperature > 0, "temperature must be positive", temperature)
         _check(margin >= 0, "margin must not be negative", margin)
         _check(width > 0, "width must be positive", width)
+        if floor is None:
+            floor = "zero" if compat == "official" else "relative"
         for name, value in (("floor", floor), ("reverse", reverse), ("compat", compat)):
             _check(value in _CHOICES[name], f"{name} must be one of {_CHOICES[name]}", value)
         if compat == "official" and (beta, temperature, floor) != (1, 1, "zero"):

@@ -95,6 +95,8 @@ class HaSaNegativeSampler(NegativeSampler):
         max_members: larger balls are sampled down to this.
         sides: ``"both"`` or ``"tail"`` (for factories with inverse triples).
         filtered: False lets known triples pass; for comparison only.
+        filterer: of PyKEEN, besides: what it takes for true is masked.
+        filterer_kwargs: of the filterer.
 
     Raises:
         ValueError: counts or shares out of range.
@@ -137,12 +139,16 @@ class HaSaNegativeSampler(NegativeSampler):
         max_members: int | None = 256,
         sides: Literal["both", "tail"] = "both",
         filtered: bool = True,
+        filterer: Any = None,
+        filterer_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             mapped_triples=mapped_triples,
             num_entities=num_entities,
             num_relations=num_relations,
             num_negs_per_pos=32 if num_negs_per_pos is None else num_negs_per_pos,
+            filterer=filterer,
+            filterer_kwargs=filterer_kwargs,
         )
         least = 1 + (num_structural or 0)
         if self.num_negs_per_pos < least or (num_structural or 0) < 0:
@@ -233,6 +239,8 @@ class HaSaNegativeSampler(NegativeSampler):
             warnings.warn(_UNBOUND_COLUMNS.format(count=self._columns_structural), stacklevel=2)
         positives = positive_batch.reshape(-1, 3)
         negatives, valid = self._draw(positives.cpu(), batch_generator())
+        if self.filterer is not None:
+            valid &= self.filterer(negatives)
         shape = (*positive_batch.shape[:-1], self.num_negs_per_pos)
         negatives = negatives.view(*shape, 3).to(positive_batch.device)
         if valid.all():

@@ -23,6 +23,7 @@ from kge.sampling.filtering import (
 )
 from kge.sampling.neighbourhoods import Neighbourhoods, draw_uniform
 from kge.text.clusters import Reduce
+from kge.text.encoder import TextEncoder
 from kge.text.entity_clusters import find_entity_clusters
 
 
@@ -57,8 +58,8 @@ class LEMONNegativeSampler(NegativeSampler):
         embeddings: instead of texts, vectors (E, D): array, tensor or path of a ``.npy`` file.
         labels: instead of clustering, the cluster of each entity; with ``n_near`` > 1 texts or
             embeddings must give their distances.
-        encoder: model of :class:`kge.TextEncoder`: ``tfidf``, or a name or folder of a sentence
-            transformer.
+        encoder: a :class:`kge.TextEncoder`, or its model: ``tfidf``, or a name or folder of a
+            sentence transformer.
         encoder_kwargs: its other arguments.
         anchor: ``kept``: texts like the entity that stays, as in the released code; ``replaced``:
             texts like the entity that goes.
@@ -74,7 +75,8 @@ class LEMONNegativeSampler(NegativeSampler):
         weights: ``uniform``, or ``distance``: nearer clusters more often, see
             :class:`kge.sampling.neighbourhoods.Neighbourhoods`.
         exclude_anchor: with ``anchor="kept"``, do not draw the kept entity itself, (h, r, h).
-        rounds: redraws of known triples before the uniform fallback.
+        rounds: redraws of known triples before the fallback.
+        fallback: what is drawn then, entities ``uniform`` over all.
         corruption_scheme: sides to replace, ``head``, ``tail`` or both.
         compat: ``official`` has the released code's defaults, two components and
             ``exclude_anchor=False``. Its other settings are arguments: a sentence transformer,
@@ -113,7 +115,7 @@ class LEMONNegativeSampler(NegativeSampler):
         entity_ids: Sequence[str] | None = None,
         embeddings: np.ndarray | Tensor | str | Path | None = None,
         labels: Sequence[int] | np.ndarray | Tensor | None = None,
-        encoder: str | Path = "tfidf",
+        encoder: str | Path | TextEncoder = "tfidf",
         encoder_kwargs: Mapping[str, Any] | None = None,
         anchor: Literal["kept", "replaced"] = "kept",
         n_near: int = 3,
@@ -127,6 +129,7 @@ class LEMONNegativeSampler(NegativeSampler):
         weights: Literal["uniform", "distance"] = "uniform",
         exclude_anchor: bool | None = None,
         rounds: int = 3,
+        fallback: Literal["uniform"] = "uniform",
         corruption_scheme: Collection[str] | None = None,
         compat: Literal["official"] | None = None,
     ) -> None:
@@ -155,12 +158,8 @@ class LEMONNegativeSampler(NegativeSampler):
         self.known = None
         if filtered:
             self.known = known_triples(mapped_triples, self.num_entities, self.num_relations)
-        neighbours = n_near > 1 or min_size > 0 or min_cosine is not None
-        if labels is not None and texts is None and embeddings is None and neighbours:
-            raise ValueError(
-                "labels alone do not say which clusters are near: use n_near=1, min_size=0 and "
-                "min_cosine=None, or give texts or embeddings as well"
-            )
+        if fallback != "uniform":
+            raise ValueError(f"unknown fallback {fallback!r}; there is 'uniform' alone")
         if compat and n_components is None:
             n_components = 2
         self.clusters = find_entity_clusters(
@@ -177,6 +176,14 @@ class LEMONNegativeSampler(NegativeSampler):
             n_init=n_init,
             seed=seed,
         )
+        # Where as many as there are may be near, it does not matter which are.
+        some = (n_near > 1 or min_size > 0) and n_near < self.clusters.num_clusters
+        alone = labels is not None and texts is None and embeddings is None
+        if alone and (some or min_cosine is not None):
+            raise ValueError(
+                "labels alone do not say which clusters are near: use n_near=1 (or as many as "
+                "there are), min_size=0 and min_cosine=None, or give texts or embeddings as well"
+            )
         self.neighbourhoods = Neighbourhoods(
             self.clusters,
             n_near=n_near,

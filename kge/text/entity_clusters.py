@@ -24,7 +24,7 @@ def find_entity_clusters(
     entity_ids: Sequence[str] | None = None,
     embeddings: np.ndarray | Tensor | str | Path | None = None,
     labels: Sequence[int] | np.ndarray | Tensor | None = None,
-    encoder: str | Path = "tfidf",
+    encoder: str | Path | TextEncoder = "tfidf",
     encoder_kwargs: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Clusters:
@@ -54,7 +54,8 @@ def find_entity_clusters(
     if embeddings is not None:
         source = TextEncoder(embeddings)
     elif texts is not None:
-        source = TextEncoder(encoder, **{"cache": True, **(encoder_kwargs or {})})
+        source = encoder if isinstance(encoder, TextEncoder) else None
+        source = source or TextEncoder(encoder, **{"cache": True, **(encoder_kwargs or {})})
     elif labels is None:
         raise ValueError(
             "no texts: give negative_sampler_kwargs=dict(texts=...) with a list of texts or the "

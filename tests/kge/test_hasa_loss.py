@@ -434,7 +434,7 @@ def test_what_the_loss_cannot_do_is_named():
         ({"floor": "none"}, "floor"),
         ({"reverse": "yes"}, "reverse"),
         ({"compat": "paper"}, "compat"),
-        ({"compat": "official"}, "compat='official' needs"),
+        ({"compat": "official", "floor": "relative"}, "compat='official' needs"),
         ({"width": 0}, "width"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -456,3 +456,8 @@ def test_a_score_of_nan_is_not_left_out() -> None:
     negative = torch.zeros(2, 3)
     negative[1, 2] = torch.nan
     assert torch.isnan(HaSaLoss().process_slcwa_scores(positive, negative))
+
+
+def test_the_official_form_brings_its_floor() -> None:
+    assert HaSaLoss(compat="official").floor == "zero"
+    assert HaSaLoss().floor == "relative"

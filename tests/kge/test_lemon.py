@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from kge import LEMONNegativeSampler, TextEncoder
 from kge.text import clusters as clusters_module
 
 HEAD, TAIL = 0, 2
@@ -418,7 +419,8 @@ def test_filters_of_pykeen_mask_in_addition():
         ({"embeddings": np.eye(40), "n_clusters": 41}, "n_clusters"),
         ({"embeddings": np.eye(40), "rounds": -1}, "rounds"),
         ({"embeddings": np.eye(40), "num_negs_per_pos": 0}, "one negative"),
-        ({"labels": [0] * 40}, "labels alone"),
+        ({"labels": [*range(4)] * 10}, "labels alone"),
+        ({"labels": [*range(4)] * 10, "fallback": "none"}, "unknown fallback 'none'"),
     ],
 )
 def test_bad_arguments_are_named(kwargs, message):
@@ -563,3 +565,37 @@ def test_codex_negatives_are_like_the_tail(data_root):
     chance = torch.randint(len(place), old.shape)
     unlike = (unit[old] * unit[chance]).sum(-1)[torch.from_numpy(both)].mean()
     assert like > unlike + 0.3
+
+
+@pytest.mark.parametrize("labels", [[0] * 6, [0, 1] * 3, [*range(6)]])
+def test_labels_alone_do_where_all_clusters_are_near(labels: list[int]) -> None:
+    """Draws are uniform then."""
+    triples = torch.tensor([[0, 0, 1]])
+    sampler = LEMONNegativeSampler(
+        mapped_triples=triples,
+        num_entities=6,
+        num_relations=1,
+        num_negs_per_pos=6000,
+        labels=labels,
+        n_near=max(3, len(set(labels))),
+        filtered=False,
+        corruption_scheme=["tail"],
+    )
+    drawn = torch.bincount(sampler.sample(triples)[0][..., 2].flatten(), minlength=6)
+    assert int(drawn[2:].min()) > 0.8 * int(drawn.max())
+
+
+def test_an_encoder_may_be_given_as_it_is() -> None:
+    texts = [f"place {number % 3} thing {number}" for number in range(12)]
+    found = [
+        LEMONNegativeSampler(
+            mapped_triples=torch.tensor([[0, 0, 1]]),
+            num_entities=12,
+            num_relations=1,
+            texts=texts,
+            encoder=encoder,
+            n_clusters=3,
+        ).clusters.label
+        for encoder in ("tfidf", TextEncoder())
+    ]
+    assert np.array_equal(*found)

@@ -1134,3 +1134,12 @@ def test_hand_computed() -> None:
         [math.log(math.exp(2) + math.exp(4)), math.log(math.exp(4) + math.exp(-4))]
     )
     assert columns.tolist() == pytest.approx([math.log(math.exp(2) + math.exp(4)), -4.0, 4.0])
+
+
+def test_a_weighting_of_two_views_is_no_weight_of_pairs() -> None:
+    from graphcl.weights import HardTilt
+
+    z = torch.eye(3)
+    for kernel in (negative_logsumexp, two_sided_logsumexp):
+        with pytest.raises(ValueError, match=r"got HardTilt.*InfoNCE\(weight="):
+            kernel(z, z, log_weight=HardTilt(1.0))  # type: ignore[arg-type]

@@ -381,3 +381,10 @@ def test_errors_name_the_value(options: dict[str, Any], names: str) -> None:
     for reduce in ALL.values():
         with pytest.raises(ValueError, match=names):
             reduce(torch.zeros(3), **options)
+
+
+@pytest.mark.parametrize("impl", ["reference", "chunked"])
+def test_names_of_the_other_kernels_stand_for_torch(impl: Any) -> None:
+    values, index = torch.randn(7, 2), torch.tensor([0, 0, 1, 2, 2, 2, 1])
+    for reduce in (segment_sum, segment_logsumexp, segment_softmax):
+        assert torch.equal(reduce(values, index, impl=impl), reduce(values, index, impl="torch"))

@@ -160,6 +160,15 @@ def test_methods_without_the_form_that_is_asked_for(small: Any, karate: Data) ->
 TRAIN = "train --dataset karate --method grace --epochs 2 --device cpu --no-progress --set hidden=8"
 
 
+def test_several_settings_may_follow_one_another(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [*TRAIN.split(), "tau=0.7", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    model = read_json(tmp_path / "config.json")["model"]
+    assert (model["hidden"], model["tau"]) == (8, 0.7)
+    done = CliRunner().invoke(app, [*TRAIN.split(), "tau", "--out", str(tmp_path)])
+    assert "unexpected 'tau'" in str(done.exception)
+
+
 def test_batches_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = f"{TRAIN} --loader neighbor --batch-size 12 --fan-out 3,2 --queue 20"
     done = CliRunner().invoke(app, [*words.split(), "--out", str(tmp_path)])

@@ -114,3 +114,22 @@ def test_what_is_no_finished_run(full: Path, tmp_path: Path) -> None:
         evaluate_run(full, "rank")
     with pytest.raises(ValueError, match="unknown protocol 'random11'"):
         evaluate_run(full, protocol="random11")
+
+
+def test_a_run_of_clusters_is_classified_by_the_data_sets_protocol(tmp_path: Path) -> None:
+    small = {"hidden": [16, 16], "width": 4, "epochs": 3, "pretrain_epochs": 2, "restarts": 2}
+    run_experiment("karate", "pamcgc", tmp_path, **{**OPTIONS, "overrides": small})
+    assert read(tmp_path / "config.json")["protocol"] == "clustering"
+    assert evaluate_run(tmp_path)["protocol"] == "random10"
+
+
+@pytest.mark.real_data
+def test_graphs_for_link_prediction_keep_links_by_themselves(
+    data_root: Path, tmp_path: Path
+) -> None:
+    options = {**OPTIONS, "seeds": (0,), "root": data_root}
+    found = run_experiment("usair", "grace", tmp_path, **options)
+    assert read(tmp_path / "config.json")["held_out_links"] == 0.1
+    assert 0.5 < found["metrics"]["link_auc"]["mean"] <= 1
+    again = evaluate_run(tmp_path, "links", root=data_root)["metrics"]
+    assert again["link_auc"] == found["metrics"]["link_auc"]
