@@ -37,8 +37,8 @@ def find_entity_clusters(
         entity_ids: names of the entities in the order of their ids, to pick them from the table.
         embeddings: instead of texts, vectors (E, D) or the path of a ``.npy`` file.
         labels: instead of clustering, the cluster of each entity; vectors only give the centroids.
-        encoder: of texts, see :class:`kge.TextEncoder`.
-        encoder_kwargs: its other arguments; ``cache`` is on unless given here.
+        encoder: of texts, or the model of one, see :class:`kge.TextEncoder`.
+        encoder_kwargs: its other arguments, of a model; ``cache`` is on unless given here.
         **settings: of the clustering, see :func:`kge.text.clusters.cluster_vectors`.
 
     Raises:
@@ -54,8 +54,10 @@ def find_entity_clusters(
     if embeddings is not None:
         source = TextEncoder(embeddings)
     elif texts is not None:
-        source = encoder if isinstance(encoder, TextEncoder) else None
-        source = source or TextEncoder(encoder, **{"cache": True, **(encoder_kwargs or {})})
+        if isinstance(encoder, TextEncoder):
+            source = encoder
+        else:
+            source = TextEncoder(encoder, **{"cache": True, **(encoder_kwargs or {})})
     elif labels is None:
         raise ValueError(
             "no texts: give negative_sampler_kwargs=dict(texts=...) with a list of texts or the "
