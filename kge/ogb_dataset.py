@@ -7,7 +7,7 @@ import gzip
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pykeen.triples import CoreTriplesFactory
@@ -87,6 +87,8 @@ class OGBDataset(UnionDataset):
         ValueError: the files are damaged or are not the published ones.
     """
 
+    triples_factory_cls: ClassVar[type[CoreTriplesFactory]] = CoreTriplesFactory
+
     def __init__(
         self,
         name: str | Path = "ogbl-biokg",
@@ -153,6 +155,12 @@ class OGBDataset(UnionDataset):
             "head": self._ids(read, "head", "_neg").int(),
             "tail": self._ids(read, "tail", "_neg").int(),
         }
+
+    def summary_str(
+        self, title: str | None = None, show_examples: int | None = None, end: str = "\n"
+    ) -> str:
+        """PyKEEN's summary, without examples, for which there are no labels."""
+        return super().summary_str(title, None, end)
 
     def _ids(self, read: Mapping[str, Any], side: str, kind: str = "") -> Tensor:
         """Ids among all entities, from those within a type."""

@@ -40,8 +40,8 @@ class StructureIndex:
     simple: an edge joins two entities that any relation joins. Balls are found by sparse row
     products over the asked entities alone, never for all pairs, and kept up to ``cache_bytes``.
 
-    Memory: 10 bytes per edge and 24 per entity, see :meth:`estimate_bytes` (ogbl-wikikg2, 2.5
-    million entities and 16.1 million training triples: at most 221 MB, and about three times
+    Memory: 10 bytes per edge and 28 per entity, see :meth:`estimate_bytes` (ogbl-wikikg2, 2.5
+    million entities and 16.1 million training triples: at most 231 MB, and about three times
     that while it is built), and the kept balls. The triples themselves, 24 bytes each and as
     much again for their keys, are held by ``known``. In graphs with hubs a 2-hop ball can be
     most of the graph: bound it by ``max_degree`` (walks) and ``max_members`` (what is kept).
@@ -126,7 +126,10 @@ class StructureIndex:
 
     @staticmethod
     def estimate_bytes(num_entities: int, num_triples: int) -> int:
-        """Bytes of an index without any ball, at most; the triples in ``known`` not counted."""
+        """Bytes of an index without any ball, at most; the triples in ``known`` not counted.
+
+        For at most two hops, as :meth:`kge.walk_graph.WalkGraph.estimate_bytes` says.
+        """
         graph = WalkGraph.estimate_bytes(num_entities, num_triples)
         return graph + BallStore.estimate_bytes(num_entities)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 import torch
 from pykeen.constants import PYKEEN_DATASETS
@@ -149,18 +151,40 @@ class UnionDataset(EagerDataset):
             found = found[part]
         return found
 
+    def to_directory_binary(self, path: str | Path) -> None:
+        """Store a copy, which appears when it is complete."""
+        target = Path(path)
+        if target.exists():  # as PyKEEN does it: over what is there
+            super().to_directory_binary(target)
+            return
+        part = target.with_name(f".{target.name}.{uuid4().hex}")
+        try:
+            super().to_directory_binary(part)
+            part.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process has stored the same
+                raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
     @classmethod
     def from_directory_binary(cls, path: str | Path) -> Dataset:
         """Load a stored copy; a copy in PyKEEN's own cache is read anew from the files.
 
         That cache knows the arguments alone: not the data root of the environment, nor whether the
         files have changed since.
+
+        Raises:
+            ValueError: a copy in PyKEEN's cache that was left unfinished.
         """
-        saved = super().from_directory_binary(path)
-        metadata: Mapping[str, Any] = saved.metadata or {}
-        if Path(PYKEEN_DATASETS) in Path(path).parents and "arguments" in metadata:
-            return cls(**metadata["arguments"])
-        return saved
+        folder = Path(path)
+        if Path(PYKEEN_DATASETS) not in folder.parents or not folder.is_dir():
+            return super().from_directory_binary(path)
+        file = folder / cls.metadata_file_name
+        metadata = torch.load(file, weights_only=False) if file.is_file() else {}
+        if "arguments" not in metadata:
+            raise ValueError(f"{folder} in PyKEEN's cache was left unfinished: remove that folder")
+        return cls(**metadata["arguments"])
 
     def _refuse_inverse_labels(self, labels: Mapping[str, list[tuple[str, str, str]]]) -> None:
         for split, triples in labels.items():

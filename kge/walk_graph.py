@@ -44,8 +44,11 @@ class WalkGraph:
 
     @staticmethod
     def estimate_bytes(num_entities: int, num_edges: int) -> int:
-        """Bytes held: 5 per direction of an edge, 12 per entity (bounds, degree, work)."""
-        return 10 * num_edges + 12 * num_entities + 4
+        """Bytes held: 5 per direction of an edge, 16 per entity (bounds, degree, work).
+
+        For balls of at most two hops and distances of at most four.
+        """
+        return 10 * num_edges + 16 * num_entities + 4
 
     def memory_bytes(self) -> int:
         """Bytes held now."""
@@ -123,10 +126,12 @@ class WalkGraph:
 
     def _bound(self, entities: Ints, hops: int) -> NDArray[np.float64]:
         """At most how many entries the expansion of each entity creates on its way."""
+        if not hops:
+            return np.ones(len(entities))
         if hops not in self._work:
             degree = self.degree.astype(np.float32)
             passes = degree <= (np.inf if self.max_degree is None else self.max_degree)
-            walks, total = degree, degree.copy() if hops else np.ones_like(degree)
+            walks, total = degree, degree.copy()
             for _ in range(1, hops):
                 # Walks of one more step from an entity: those of its passable neighbours.
                 walks = _neighbour_sums(self.adjacency, walks * passes)

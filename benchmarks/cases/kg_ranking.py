@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -90,8 +91,10 @@ def difference(ours: dict[tuple[str, ...], float], theirs: dict[tuple[str, ...],
     """
     if ours.keys() != theirs.keys():
         raise AssertionError("the evaluators report different metrics")
-    pairs = ((value, theirs[key]) for key, value in ours.items())
-    return max(abs(a - b) / max(1.0, abs(b)) for a, b in pairs)
+    pairs = [(value, theirs[key]) for key, value in ours.items()]
+    if any(math.isnan(a) != math.isnan(b) for a, b in pairs):
+        raise AssertionError("a metric is NaN for one evaluator alone")
+    return max(abs(a - b) / max(1.0, abs(b)) for a, b in pairs if not math.isnan(a))
 
 
 def torchkge_evaluation(

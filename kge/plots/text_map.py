@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from kge.datasets import UnionDataset
 from kge.experiment.fitting import sampler_options
 from kge.experiment.settings import Settings
+from kge.sampling.lemon import OFFICIAL_COMPONENTS
 from kge.text.clusters import Clusters
 from kge.text.entity_clusters import find_entity_clusters
 
@@ -41,6 +42,8 @@ def clusters_for_map(settings: Settings, graph: UnionDataset) -> Clusters:
     if settings.negatives == "lemon":
         given = settings.options["negatives"]
     options = sampler_options("lemon", given, graph)
+    if options.get("compat") and options.get("n_components") is None:
+        options["n_components"] = OFFICIAL_COMPONENTS
     return find_entity_clusters(
         graph.num_entities, **{name: options[name] for name in _CLUSTERING if name in options}
     )

@@ -248,8 +248,11 @@ class HaSaNegativeSampler(NegativeSampler):
         return negatives, valid.view(shape).to(positive_batch.device)
 
     def corrupt_batch(self, positive_batch: Tensor) -> Tensor:
-        """(*batch, n, 3) negatives; where :meth:`sample` masks one, another one stands."""
-        return self.sample(positive_batch)[0]
+        """(*batch, n, 3) proposals before any filter, known triples among them."""
+        positives = positive_batch.reshape(-1, 3)
+        negatives, _ = self._draw(positives.cpu(), batch_generator(), _nothing(self.known))
+        shape = (*positive_batch.shape[:-1], self.num_negs_per_pos, 3)
+        return negatives.view(shape).to(positive_batch.device)
 
     def estimate_tau_plus(
         self, share: float = 0.05, rows: int = 1024, seed: int = 0
@@ -286,8 +289,11 @@ class HaSaNegativeSampler(NegativeSampler):
         )
         return found._replace(overall=min(max(found.overall, 1 / self.num_entities), _CAP))
 
-    def _draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(B, n, 3) negatives and their (B, n) mask."""
+    def _draw(
+        self, positives: Tensor, generator: torch.Generator, avoided: KnownTriples | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(B, n, 3) negatives and their (B, n) mask; by default without :attr:`avoided`."""
+        avoided = self.avoided if avoided is None else avoided
         batch, number = len(positives), self.num_negs_per_pos
         ordinary = number - self._columns_structural
         if self.sides == "both":
@@ -296,14 +302,14 @@ class HaSaNegativeSampler(NegativeSampler):
             columns = torch.full((batch, number), TAIL)
         ids = torch.randint(self.num_entities, (batch, ordinary), generator=generator)
         hard = round(self.hard_share * ordinary)
-        mined = self._mine(positives, columns[:, :hard], generator)
+        mined = self._mine(positives, columns[:, :hard], generator, avoided)
         for side, found in mined.items():
             fill_slots(ids[:, :hard], columns[:, :hard], side, found.ids, found.found)
         drawn = redraw_known(
             ids,
             positives,
             columns[:, :ordinary],
-            self.avoided,
+            avoided,
             draw=lambda row, slot: torch.randint(self.num_entities, row.shape, generator=generator),
             generator=generator,
         )
@@ -320,7 +326,11 @@ class HaSaNegativeSampler(NegativeSampler):
         return corrupt(positives, ids, columns), torch.cat((drawn.valid, extra.found), 1)
 
     def _mine(
-        self, positives: Tensor, columns: Tensor, generator: torch.Generator
+        self,
+        positives: Tensor,
+        columns: Tensor,
+        generator: torch.Generator,
+        avoided: KnownTriples,
     ) -> dict[Side, Mined]:
         """Hard negatives for the mined columns (B, H) of each side that occurs in them."""
         if not columns.shape[1] or not len(positives):
@@ -335,7 +345,7 @@ class HaSaNegativeSampler(NegativeSampler):
 
         def search(queries: Tensor, side: Side, count: int) -> Mined:
             pool = self._pool(len(queries), generator)
-            return mine(model, queries, side, pool, count, self.avoided, mode=mode)
+            return mine(model, queries, side, pool, count, avoided, mode=mode)
 
         result: dict[Side, Mined] = {}
         with undisturbed(model):

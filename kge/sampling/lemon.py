@@ -26,6 +26,9 @@ from kge.text.clusters import Reduce
 from kge.text.encoder import TextEncoder
 from kge.text.entity_clusters import find_entity_clusters
 
+OFFICIAL_COMPONENTS = 2
+"""Width after PCA in the released code."""
+
 
 class LEMONNegativeSampler(NegativeSampler):
     """Corrupts by entities with texts like those of the triple (LEMON, 2022, arXiv:2203.04703).
@@ -161,7 +164,7 @@ class LEMONNegativeSampler(NegativeSampler):
         if fallback != "uniform":
             raise ValueError(f"unknown fallback {fallback!r}; there is 'uniform' alone")
         if compat and n_components is None:
-            n_components = 2
+            n_components = OFFICIAL_COMPONENTS
         self.clusters = find_entity_clusters(
             self.num_entities,
             texts=texts,

@@ -64,6 +64,7 @@ class Neighbourhoods:
                 raise ValueError(f"min_cosine must be in [-1, 1], got {min_cosine}")
             vectors = torch.from_numpy(np.array(clusters.vectors, dtype=np.float32))
             self.unit = torch.nn.functional.normalize(vectors, dim=1)
+            self.unit_members = self.unit[self.members]
 
     def sizes(self) -> Tensor:
         """(E,) how many entities lie in the clusters of each entity, itself included."""
@@ -102,7 +103,7 @@ class Neighbourhoods:
         return SimilarMembers(
             self.unit[anchors],
             self.near[anchors],
-            self.unit[self.members],
+            self.unit_members,
             self.ptr,
             self.min_cosine,
         )

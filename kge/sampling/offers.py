@@ -76,16 +76,22 @@ def describe_negatives(
         seed: of the draws; torch's global generator is put back afterwards.
     """
     positive = torch.as_tensor(triple, dtype=torch.int64).view(1, 3)
-    batch = positive.expand(max(2, math.ceil(draws / sampler.num_negs_per_pos)), 3).clone()
+    batch = positive.expand(2 * max(1, math.ceil(draws / sampler.num_negs_per_pos / 2)), 3).clone()
+    parts: list[Tensor] = []
+    masks: list[Tensor] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        keep: Tensor | None = None
-        if filtered:
-            negatives, keep = sampler.sample(positive_batch=batch)
-        else:
-            negatives = sampler.corrupt_batch(positive_batch=batch)
-    entity, column = corrupted(batch, negatives)
-    there = entity >= 0 if keep is None else keep & (entity >= 0)
+        # Two copies a call: enough for both sides, and what a batch shares is drawn anew.
+        for few in batch.split(2):
+            keep: Tensor | None = None
+            if filtered:
+                drawn, keep = sampler.sample(positive_batch=few)
+            else:
+                drawn = sampler.corrupt_batch(positive_batch=few)
+            parts.append(drawn)
+            masks.append(torch.ones(drawn.shape[:-1], dtype=torch.bool) if keep is None else keep)
+    entity, column = corrupted(batch, torch.cat(parts))
+    there = torch.cat(masks) & (entity >= 0)
     sets = {name: as_known(triples) for name, triples in (known or {}).items()}
     offered: list[OfferedNegative] = []
     for side, place in (("head", 0), ("tail", 2)):

@@ -20,8 +20,10 @@ from kge.sampling.entropy import entropy_bits
 if TYPE_CHECKING:
     from pykeen.sampling import NegativeSampler
 
-# Triples in one call of the sampler.
+# Triples in one call of the sampler that is timed.
 _BATCH = 1024
+# In one call whose diversity is looked at: a sampler may draw something once for the whole batch.
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,9 @@ def sampler_report(
                 keep = torch.ones(negatives.shape[:-1], dtype=torch.bool)
             slots, kept_count = slots + keep.numel(), kept_count + int(keep.sum())
             _count(kept, sets, negatives[keep])
-            entity, _ = corrupted(batch, negatives)
-            drawn += torch.bincount(entity[keep & (entity >= 0)], minlength=len(drawn))
         counts = None if counted is None or before is None else counted.since(before)
+        for batch in _picked(positives, rows, _FEW):
+            drawn += torch.bincount(_kept(sampler, batch)[0], minlength=len(drawn))
         for batch in _picked(positives, rows):
             negatives = sampler.corrupt_batch(positive_batch=batch).flatten(0, -2)
             proposals += len(negatives)
@@ -148,9 +150,17 @@ def _draw_counts(sampler: NegativeSampler) -> DrawCounts | None:
     return counts if isinstance(counts, DrawCounts) else None
 
 
-def _picked(positives: Tensor, count: int) -> Iterator[Tensor]:
-    for start in range(0, count, _BATCH):
-        yield positives[torch.randint(len(positives), (min(_BATCH, count - start),))]
+def _picked(positives: Tensor, count: int, size: int = _BATCH) -> Iterator[Tensor]:
+    for start in range(0, count, size):
+        yield positives[torch.randint(len(positives), (min(size, count - start),))]
+
+
+def _kept(sampler: NegativeSampler, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Entities (n,) that were put in and kept, and the columns (n,) they were put into."""
+    negatives, keep = sampler.sample(positive_batch=batch)
+    entity, column = corrupted(batch, negatives)
+    there = entity >= 0 if keep is None else keep & (entity >= 0)
+    return entity[there], column[there]
 
 
 def _count(totals: dict[str, int], sets: Mapping[str, KnownTriples], triples: Tensor) -> None:
@@ -167,12 +177,11 @@ def _row_entropies(
     keys = []
     for number, row in enumerate(rows):
         # One positive at a time: samplers differ in how they deal the sides out over a batch.
-        batch = row.expand(repeats, 3).clone()
-        negatives, keep = sampler.sample(positive_batch=batch)
-        entity, column = corrupted(batch, negatives)
-        there = entity >= 0 if keep is None else keep & (entity >= 0)
-        group = 2 * number + column[there].div(2, rounding_mode="floor")
-        keys.append(group * sampler.num_entities + entity[there])
+        # Two copies a call: enough for both sides, and what a batch shares is drawn anew.
+        for batch in row.expand(repeats, 3).clone().split(2):
+            entity, column = _kept(sampler, batch)
+            group = 2 * number + column.div(2, rounding_mode="floor")
+            keys.append(group * sampler.num_entities + entity)
     key, count = torch.unique(torch.cat(keys), return_counts=True)
     group = torch.unique(key.div(sampler.num_entities, rounding_mode="floor"), return_inverse=True)
     return entropy_bits(count, group[1])

@@ -70,8 +70,9 @@ class LanguageModel(nn.Module):
         try:
             # Texts of like length together, so that little is filled up.
             order = (pieces >= 0).sum(1).argsort(stable=True)
-            found = torch.cat([self(part) for part in pieces[order].split(chunk)])
-            found = found[order.argsort()]
+            device = next(self.parameters()).device
+            parts = [self(part.to(device)).cpu() for part in pieces[order].split(chunk)]
+            found = torch.cat(parts)[order.argsort()]
         finally:
             self.train(mode)
         return F.normalize(found, dim=1) if unit else found

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -354,6 +355,30 @@ class TestInPyKEEN:
         saved = UnionDataset.from_directory_binary(tmp_path / "saved")
         assert saved == graph
         assert saved.metadata["convention"] == "keep unseen"
+
+    def test_an_unfinished_copy_is_refused_and_none_is_left_behind(
+        self, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from pykeen.datasets import get_dataset
+        from pykeen.triples import TriplesFactory
+
+        arguments = {"name": str(_write(tmp_path / "graph"))}
+        store = TriplesFactory.to_path_binary
+
+        def killed(self: Any, path: Any) -> Any:
+            store(self, path)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(TriplesFactory, "to_path_binary", killed)
+            with pytest.raises(KeyboardInterrupt):
+                get_dataset(dataset="union", dataset_kwargs=arguments)
+        assert not [path for path in cache.rglob("*") if path.is_file()]
+        assert get_dataset(dataset="union", dataset_kwargs=arguments).num_entities == 4
+        (place,) = cache.rglob("metadata.pth")
+        place.unlink()
+        with pytest.raises(ValueError, match="left unfinished: remove that folder"):
+            get_dataset(dataset="union", dataset_kwargs=arguments)
 
     def test_listing_data_sets_still_works(self, cache: Path) -> None:
         from pykeen.datasets.utils import iter_dataset_classes

@@ -225,3 +225,12 @@ def test_number_labels() -> None:
     for wrong in ("a:2", "c:0", "0", "a:-1", "a"):
         assert wrong not in labels
     assert dict(NumberLabels({"": 2})) == {"0": 0, "1": 1}
+
+
+def test_summary_and_stored_copy(root: Path, tmp_path: Path) -> None:
+    graph = load_dataset("ogbl-biokg", root)
+    assert "OGB" in graph.summary_str() or "ogbl-biokg" in graph.summary_str()
+    graph.to_directory_binary(tmp_path / "copy")
+    copy = OGBDataset.from_directory_binary(tmp_path / "copy")
+    assert torch.equal(copy.testing.mapped_triples, graph.testing.mapped_triples)
+    assert copy.num_entities == graph.num_entities

@@ -293,3 +293,41 @@ def test_counts_are_differences():
     before = DrawCounts(counts.slots, counts.rejected, counts.uniform)
     counts.add(5, 1, 0)
     assert counts.since(before) == DrawCounts(5, 1, 0)
+
+
+def test_what_a_batch_shares_is_drawn_anew_for_each_look() -> None:
+    """HaSa's pool of a batch and of a row differ in what one batch holds, not in what comes."""
+    from pykeen.models import DistMult
+    from pykeen.triples import CoreTriplesFactory
+
+    from kge.sampling.hasa import HaSaNegativeSampler
+
+    generator = torch.Generator().manual_seed(0)
+    triples = torch.randint(400, (300, 3), generator=generator) * torch.tensor([1, 0, 1])
+    factory = CoreTriplesFactory(triples, num_entities=400, num_relations=1)
+    model = DistMult(triples_factory=factory, embedding_dim=4, random_seed=0)
+
+    class Loop:
+        def __init__(self) -> None:
+            self.model, self.loss, self.mode = model, model.loss, None
+
+    loop, found = Loop(), {}
+    for mining in ("pool", "row_pool"):
+        sampler = HaSaNegativeSampler(
+            mapped_triples=triples,
+            num_entities=400,
+            num_relations=1,
+            num_negs_per_pos=8,
+            hard_share=1.0,
+            pool_size=12,
+            mining=mining,  # type: ignore[arg-type]
+        )
+        sampler.bind(loop)  # type: ignore[arg-type]
+        found[mining] = sampler_report(sampler, triples, {"train": triples}, num_negatives=8000)
+        offered = describe_negatives(sampler, triples[0], num=400, draws=800)
+        assert len([one for one in offered if one.side == "tail"]) > 60  # of more than one pool
+        # What is mined without a filter may be known.
+        assert found[mining].known_rate["train"] > 0
+        assert found[mining].kept_known_rate["train"] == 0
+    assert found["pool"].row_entropy == pytest.approx(found["row_pool"].row_entropy, rel=0.05)
+    assert found["pool"].entropy == pytest.approx(found["row_pool"].entropy, rel=0.05)

@@ -265,11 +265,12 @@ def test_estimate_is_an_upper_bound_and_fits_a_large_graph():
     triples = _random_triples(15, entities=300, count=900)
     index = StructureIndex(triples, num_entities=300)
     index.balls(torch.arange(0))
-    index.distances(torch.tensor([0]), torch.tensor([1]))
+    index.distances(torch.arange(300), torch.arange(300).flip(0))
+    index.candidates(triples[:0], "tail")
     small = WalkGraph(triples[:, ::2].numpy(), 300)
     assert small.memory_bytes() <= WalkGraph.estimate_bytes(300, 900)
-    assert index.memory_bytes() <= StructureIndex.estimate_bytes(300, 900) + 300 * 4 * 2
-    assert StructureIndex.estimate_bytes(2_500_604, 16_109_182) < 230e6  # ogbl-wikikg2
+    assert index.memory_bytes() <= StructureIndex.estimate_bytes(300, 900)
+    assert StructureIndex.estimate_bytes(2_500_604, 16_109_182) < 232e6  # ogbl-wikikg2
 
 
 @pytest.mark.real_data
