@@ -81,8 +81,7 @@ def describe_negatives(
     masks: list[Tensor] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        # Two copies a call: enough for both sides, and what a batch shares is drawn anew.
-        for few in batch.split(2):
+        for few in batch.split(copies(sampler)):
             keep: Tensor | None = None
             if filtered:
                 drawn, keep = sampler.sample(positive_batch=few)
@@ -122,3 +121,11 @@ def describe_negatives(
                 )
             )
     return offered
+
+
+def copies(sampler: NegativeSampler) -> int:
+    """How many copies of a positive a call needs for negatives of both sides.
+
+    No more of them: what a sampler draws once for a batch, such as a pool, is to be drawn anew.
+    """
+    return 1 if sampler.num_negs_per_pos > 1 else 2

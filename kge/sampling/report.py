@@ -16,6 +16,7 @@ from graphcl.ranking.known import KnownTriples
 from kge.sampling.corruptions import Known, as_known, corrupted
 from kge.sampling.draw_counts import DrawCounts
 from kge.sampling.entropy import entropy_bits
+from kge.sampling.offers import copies
 
 if TYPE_CHECKING:
     from pykeen.sampling import NegativeSampler
@@ -177,8 +178,7 @@ def _row_entropies(
     keys = []
     for number, row in enumerate(rows):
         # One positive at a time: samplers differ in how they deal the sides out over a batch.
-        # Two copies a call: enough for both sides, and what a batch shares is drawn anew.
-        for batch in row.expand(repeats, 3).clone().split(2):
+        for batch in row.expand(repeats, 3).clone().split(copies(sampler)):
             entity, column = _kept(sampler, batch)
             group = 2 * number + column.div(2, rounding_mode="floor")
             keys.append(group * sampler.num_entities + entity)
