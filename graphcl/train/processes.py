@@ -54,11 +54,15 @@ def strategy(processes: int, timeout_seconds: float, rests_parameters: bool) -> 
     )
 
 
-def is_first(processes: int) -> bool:
-    """Whether this process writes files and reports, of so many that train together.
+def is_first(processes: int | None = None) -> bool:
+    """Whether this process writes files and reports.
 
     Before training has connected the processes, launchers tell the place in the environment. It
-    counts for nothing where one process trains alone: a launcher may have started several runs.
+    counts for nothing where one process is known to train alone: a launcher may have started
+    several runs.
+
+    Args:
+        processes: how many train together, where that is known.
     """
     if processes == 1:
         return True

@@ -154,6 +154,7 @@ def test_the_first_process_is_known_beforehand(monkeypatch: pytest.MonkeyPatch) 
     assert is_first(2)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert not is_first(2)
+    assert not is_first()
     assert is_first(1)  # a run of its own, which a launcher has started beside others
     monkeypatch.setenv("RANK", "0")
     assert is_first(2)
