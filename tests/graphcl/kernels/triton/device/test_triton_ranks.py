@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+import triton
+import triton.language as tl
 
 from graphcl.kernels import Exclude, NonFiniteScores, rank_counts, triton_ranks
 from graphcl.kernels.pair_scores import SCORES
+from graphcl.kernels.triton_rank_fold import _far
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -82,3 +85,16 @@ def test_a_score_that_is_not_finite_names_its_query(value, score, device):
     with wanted as error:
         rank_counts(queries, keys, target, score=score, impl="triton")
     assert error.value.row == 2
+
+
+@triton.jit
+def place_of_a_row(out_ptr, row, stride):
+    tl.store(out_ptr, _far(row, stride))
+
+
+@pytest.mark.parametrize(("row", "stride"), [(3, 7), (511, 4_600_000), (2047, 2**31 - 1)])
+def test_rows_of_distances_lie_as_far_as_they_are(row, stride, device):
+    """Beyond 32 bits: of 4.6 million keys the 512th component does."""
+    out = torch.zeros(1, dtype=torch.int64, device=device)
+    place_of_a_row[(1,)](out, row, stride)
+    assert int(out) == row * stride
