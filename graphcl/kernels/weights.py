@@ -92,14 +92,7 @@ class TileWeight(ABC):
             inputs = [leaves[i] for i in wanted]
             if through and similarity is not None:
                 inputs.append(similarity)
-            full = value.expand_as(grad)
-            found = torch.autograd.grad(
-                # A weight of -inf has gradient 0 times infinity; such pairs take no part.
-                torch.where(torch.isfinite(full), full, 0.0),
-                inputs,
-                grad,
-                allow_unused=True,
-            )
+            found, apart = _pair_gradients(value, inputs, grad)
         for i, g in zip(wanted, found, strict=False):
             slot = out[i]
             if g is not None and slot is not None:
@@ -107,7 +100,7 @@ class TileWeight(ABC):
         if not through or found[-1] is None:
             return None
         # Its slope may be infinite there; 0 times infinity is NaN.
-        return found[-1].masked_fill(full == -torch.inf, 0.0)
+        return found[-1].masked_fill(apart, 0.0)
 
     def __add__(self, other: TileWeight) -> TileWeight:
         """Sum of log-weights, product of weights."""
@@ -116,6 +109,18 @@ class TileWeight(ABC):
         mine = self.parts if isinstance(self, WeightSum) else (self,)
         theirs = other.parts if isinstance(other, WeightSum) else (other,)
         return WeightSum(mine + theirs)
+
+
+def _pair_gradients(
+    value: Tensor, inputs: list[Tensor], grad: Tensor
+) -> tuple[tuple[Tensor | None, ...], Tensor]:
+    """Gradients of the inputs of a tile's log-weights, and the pairs (r, c) that take no part."""
+    full = value.expand_as(grad)
+    # A weight of -inf has gradient 0 times infinity.
+    found = torch.autograd.grad(
+        torch.where(torch.isfinite(full), full, 0.0), inputs, grad, allow_unused=True
+    )
+    return found, full == -torch.inf
 
 
 def _finite_bounds(log_weight: Tensor) -> tuple[float, float] | None:
@@ -368,13 +373,10 @@ class SimilarityWeight(TileWeight):
             similarity = similarity.detach()
             if self.feeds_similarity:
                 inputs.append(similarity.requires_grad_(True))
-            full = self.function(similarity, own).expand_as(grad)
-            if not full.requires_grad:  # a step function, say
+            value = self.function(similarity, own)
+            if not value.requires_grad:  # a step function, say
                 return None
-            found = torch.autograd.grad(
-                torch.where(torch.isfinite(full), full, 0.0), inputs, grad, allow_unused=True
-            )
-        apart = full == -torch.inf
+            found, apart = _pair_gradients(value, inputs, grad)
         if found[0] is not None:
             slot[rows] += found[0].masked_fill(apart, 0.0).sum(1)
         if not self.feeds_similarity or found[1] is None:

@@ -181,9 +181,10 @@ def run_experiment(
             "methods that do"
         )
     elif protocol is not None:
+        known_labels = node_labels(data)
         for seed in seeds:
             for split in named_splits(data, config, seed).values():
-                check_probe(node_labels(data), split, classifier=classifier)
+                check_probe(known_labels, split, classifier=classifier)
     if held_out_links and not isinstance(data, Data):
         raise ValueError("held-out links are for homogeneous graphs; leave held_out_links at 0")
     for store in data.node_stores:
