@@ -49,8 +49,7 @@ _UNBOUND = (
 
 _UNBOUND_COLUMNS = (
     "HaSaNegativeSampler offers {count} structural columns of likely true answers, and is bound to "
-    "no training loop: any loss but HaSaLoss(num_structural={count}) takes them for negatives. "
-    "With callbacks='bindmodel' sampler and loss agree by themselves"
+    "{bound}: any loss but HaSaLoss(num_structural={count}) takes them for negatives. {cure}"
 )
 
 
@@ -187,7 +186,8 @@ class HaSaNegativeSampler(NegativeSampler):
         self.avoided = self.known if filtered else _nothing(self.known)
         self._columns_structural = num_structural or 0
         self._warned = False
-        self._lists: HardLists | None = None
+        # Lists mined with the filter, and those that proposals before it are drawn from.
+        self._lists: dict[bool, HardLists] = {}
         self._loop: weakref.ref[TrainingLoop[Any]] | None = None
 
     @property
@@ -209,6 +209,10 @@ class HaSaNegativeSampler(NegativeSampler):
         self._loop = weakref.ref(loop)
         loss = loop.loss
         if not isinstance(loss, HaSaLoss):
+            self._warn_of_columns(
+                f"a training loop with {type(loss).__name__}",
+                "Leave num_structural out, or train with loss='hasa'",
+            )
             return
         wanted = {self.num_structural, loss.wanted_structural} - {None}
         if len(wanted) > 1:
@@ -234,9 +238,9 @@ class HaSaNegativeSampler(NegativeSampler):
 
     def sample(self, positive_batch: Tensor) -> tuple[Tensor, Tensor | None]:
         """(*batch, n, 3) negatives, and which are valid, (*batch, n), or None for all."""
-        if self._columns_structural and self._loop is None and not self._warned:
-            self._warned = True
-            warnings.warn(_UNBOUND_COLUMNS.format(count=self._columns_structural), stacklevel=2)
+        if self._loop is None:
+            cure = "With callbacks='bindmodel' sampler and loss agree by themselves"
+            self._warn_of_columns("no training loop", cure)
         positives = positive_batch.reshape(-1, 3)
         negatives, valid = self._draw(positives.cpu(), batch_generator())
         if self.filterer is not None:
@@ -246,6 +250,13 @@ class HaSaNegativeSampler(NegativeSampler):
         if valid.all():
             return negatives, None
         return negatives, valid.view(shape).to(positive_batch.device)
+
+    def _warn_of_columns(self, bound: str, cure: str) -> None:
+        """Say once that structural columns would be trained on as negatives."""
+        if self._columns_structural and not self._warned:
+            self._warned = True
+            text = _UNBOUND_COLUMNS.format(count=self._columns_structural, bound=bound, cure=cure)
+            warnings.warn(text, stacklevel=3)
 
     def corrupt_batch(self, positive_batch: Tensor) -> Tensor:
         """(*batch, n, 3) proposals before any filter, known triples among them."""
@@ -336,12 +347,14 @@ class HaSaNegativeSampler(NegativeSampler):
         if not columns.shape[1] or not len(positives):
             return {}
         model, mode = self._model()
+        lists = None
         if self.mining == "lists":
-            if self._lists is None:
-                self._lists = HardLists(
-                    self.known, self.list_length or 2 * columns.shape[1], self.refresh
-                )
-            self._lists.next_batch()
+            filtered = avoided is self.avoided
+            if filtered not in self._lists:
+                length = self.list_length or 2 * columns.shape[1]
+                self._lists[filtered] = HardLists(self.known, length, self.refresh)
+            lists = self._lists[filtered]
+            lists.next_batch()
 
         def search(queries: Tensor, side: Side, count: int) -> Mined:
             pool = self._pool(len(queries), generator)
@@ -351,8 +364,8 @@ class HaSaNegativeSampler(NegativeSampler):
         with undisturbed(model):
             for side in COLUMN:
                 count = most_slots(columns, side)
-                if count and self._lists is not None:
-                    result[side] = self._lists.draw(positives, side, count, search, generator)
+                if count and lists is not None:
+                    result[side] = lists.draw(positives, side, count, search, generator)
                 elif count:
                     result[side] = search(positives, side, count)
         return result

@@ -63,6 +63,14 @@ class TripleRows(Dataset[Tensor]):
         return self.triples[torch.as_tensor(indices)]
 
 
+def check_pool(pool: object, in_batch: bool) -> None:
+    """Raise ``ValueError`` for a pool of which no candidates can be drawn."""
+    if pool != "all" and (not isinstance(pool, int) or isinstance(pool, bool) or pool < 0):
+        raise ValueError(f"pool must be 'all' or a count of entities, got {pool!r}")
+    if pool == 0 and not in_batch:
+        raise ValueError("pool=0 without in_batch leaves no candidates; set pool=1024, say")
+
+
 class CandidateDraw:
     """Draws the candidates of a batch (a ``collate_fn``); one pool serves both sides.
 
@@ -79,7 +87,7 @@ class CandidateDraw:
             candidates estimate sums over all entities without bias (Horvitz and Thompson, 1952).
 
     Raises:
-        ValueError: nothing to draw from, or a pool that is neither positive nor ``"all"``.
+        ValueError: nothing to draw from, or a pool that is neither a count nor ``"all"``.
     """
 
     def __init__(
@@ -92,10 +100,7 @@ class CandidateDraw:
         self_negatives: bool = False,
         unbiased: bool = False,
     ) -> None:
-        if pool != "all" and (not isinstance(pool, int) or isinstance(pool, bool) or pool < 0):
-            raise ValueError(f"pool must be 'all' or a count of entities, got {pool!r}")
-        if pool == 0 and not in_batch:
-            raise ValueError("pool=0 without in_batch leaves no candidates; set pool=1024, say")
+        check_pool(pool, in_batch)
         self.triples = triples
         self.num_entities, self.pool, self.in_batch = num_entities, pool, in_batch
         self.self_negatives = self_negatives

@@ -24,6 +24,7 @@ from kge.training.candidates import (
     EpochDraw,
     Pool,
     TripleRows,
+    check_pool,
     hidden_answers,
 )
 from kge.training.duality_norm import duality_norm
@@ -137,13 +138,19 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
     ) -> None:
         super().__init__(**kwargs)
         _check(tau=tau, beta=beta, mined=mined, mine_pool=mine_pool, sides=sides)
+        check_pool(pool, in_batch)
         for name, weight in (("n3", n3), ("dura", dura), ("relations", relations)):
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"{name} must be a weight from 0, got {weight}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be a chance from 0 and below 1, got {dropout}")
-        if all_after is not None and (all_after < 0 or mined):
-            raise ValueError(f"all_after={all_after} must be a count of epochs, without mined")
+        if all_after is not None and all_after < 0:
+            raise ValueError(f"all_after must be a count of epochs, got {all_after}")
+        if all_after is not None and mined:
+            raise ValueError(
+                f"mined={mined} adds nothing once all entities are candidates (all_after="
+                f"{all_after}); leave one out"
+            )
         if row_gradients:
             if pool == "all":
                 raise ValueError(

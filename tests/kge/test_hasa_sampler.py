@@ -229,6 +229,29 @@ def test_structural_picks_lie_in_the_ball_and_mined_ones_come_first(side, max_me
         assert picked.found[i].tolist() == sorted(picked.found[i].tolist(), reverse=True)
 
 
+@pytest.mark.spec(25)
+def test_the_samplers_structural_columns_begin_with_what_it_mined_for_the_row():
+    triples = _sparse(2)
+    model = _model(DistMult, triples)
+    sampler = _sampler(
+        triples, model, num_negs_per_pos=20, hard_share=1.0, pool_size=None, max_members=None
+    )
+    sampler._columns_structural = 4
+    negatives, mask = sampler.sample(positive_batch=triples)
+    kept, column = _kept(negatives, mask), _column(negatives, triples)
+    compared = 0
+    for side, replaced in (("tail", TAIL), ("head", HEAD)):
+        mined = mine(model, triples, side, torch.arange(40), 8, sampler.known)
+        inside = sampler.index.accepts(triples, side, mined.ids) & mined.found
+        for row in range(len(triples)):
+            places = [p for p in range(16, 20) if column[row, p] == replaced and kept[row, p]]
+            wanted = mined.ids[row][inside[row]].tolist()[: len(places)]
+            found = negatives[row, places, replaced].tolist()
+            assert found[: len(wanted)] == wanted
+            compared += len(wanted)
+    assert compared > len(triples) / 4
+
+
 def test_random_picks_are_uniform_over_a_large_ball():
     star = torch.tensor([[0, 0, 1]] + [[0, 1, i] for i in range(2, 202)])
     index = StructureIndex(star)
@@ -421,18 +444,22 @@ def test_unfiltered_returns_known_triples_but_never_the_positive():
     _column(negatives, triples)
 
 
+@pytest.mark.parametrize("mining", [None, "pool", "row_pool", "lists"])
 @pytest.mark.spec(19)
-def test_construction_neither_draws_nor_computes_anything_twice():
+def test_construction_neither_draws_nor_computes_anything_twice(mining):
     triples = _sparse(8, count=35)
+    model = None if mining is None else _model(DistMult, triples, loss=HaSaLoss(num_structural=4))
+    given = {"hard_share": 0} if mining is None else {"mining": mining, "pool_size": 15}
     results = []
-    for builds in (1, 3):
-        torch.manual_seed(11)
+    for seed, builds in ((11, 1), (11, 3), (12, 1)):
+        torch.manual_seed(seed)
         for _ in range(builds):
-            sampler = _sampler(triples.clone(), num_structural=4, hard_share=0)
+            sampler = _sampler(triples.clone(), model, num_structural=4, **given)
         results.append(sampler.sample(positive_batch=triples))
         index, known = sampler.index, sampler.known
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
+    assert not torch.equal(results[0][0], results[2][0])
     other = _sampler(triples.clone(), num_structural=4, hard_share=0)
     assert other.index is index
     assert other.known is known
@@ -465,6 +492,20 @@ def test_lists_are_renewed_after_so_many_batches(monkeypatch):
         assert len(set(row)) == 8
     with pytest.raises(ValueError, match="training set only"):
         sampler.sample(positive_batch=torch.tensor([[39, 2, 39]]))
+
+
+def test_proposals_before_the_filter_leave_the_lists_of_training_alone():
+    triples = _sparse(9)
+    model = _model(DistMult, triples)
+    drawn = []
+    for looks in (0, 2):
+        sampler = _sampler(triples, model, mining="lists", refresh=3, pool_size=None)
+        for _ in range(looks):
+            proposed = sampler.corrupt_batch(positive_batch=triples)
+        torch.manual_seed(3)
+        drawn.append([sampler.sample(positive_batch=triples)[0] for _ in range(4)])
+    assert all(map(torch.equal, *drawn))
+    assert _facts(proposed.view(-1, 3)) & _facts(triples)  # mined without the filter
 
 
 def test_tau_plus_is_estimated_from_masked_triples():
@@ -657,15 +698,17 @@ def test_pipeline_by_name_with_early_stopping_and_saving(nations, tmp_path):
 
 
 @pytest.mark.spec(23)
-def test_resuming_from_a_checkpoint_changes_nothing(nations, tmp_path):
+def test_resuming_from_a_checkpoint_changes_nothing(nations, tmp_path, epochs_trained):
     straight = _pipeline(nations, training_kwargs={"num_epochs": 4})
     checkpoints = {
         "checkpoint_name": "run.pt",
         "checkpoint_directory": tmp_path,
         "checkpoint_frequency": 0,
     }
+    epochs_trained.clear()
     for epochs in (2, 4):
         resumed = _pipeline(nations, training_kwargs={"num_epochs": epochs, **checkpoints})
+    assert epochs_trained == [1, 2, 3, 4]
     assert resumed.losses == straight.losses
     for a, b in zip(resumed.model.parameters(), straight.model.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -746,8 +789,17 @@ def test_structural_columns_without_a_loop_are_told_once():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sampler.sample(positive_batch=triples)
-        _sampler(triples, _model(DistMult, triples), hard_share=0, num_structural=4).sample(triples)
+        model = _model(DistMult, triples, loss=HaSaLoss(num_structural=4))
+        _sampler(triples, model, hard_share=0, num_structural=4).sample(triples)
         _sampler(triples, hard_share=0).sample(triples)
+        _sampler(triples, _model(DistMult, triples), hard_share=0).sample(triples)
+
+
+def test_structural_columns_beside_another_loss_are_told():
+    triples = _sparse(13)
+    model = _model(DistMult, triples)
+    with pytest.warns(UserWarning, match=r"MarginRankingLoss.*Leave num_structural out"):
+        _sampler(triples, model, hard_share=0, num_structural=4)
 
 
 @pytest.mark.spec(23)

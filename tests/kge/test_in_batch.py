@@ -456,6 +456,24 @@ def test_pipeline_by_name_learns_and_early_stops() -> None:
     assert isinstance(result.training_loop, InBatchTrainingLoop)
     assert result.losses[-1] < result.losses[0]
     assert result.get_metric("mrr") > 0.35
+    assert len(result.losses) == 12
+
+
+def test_a_model_that_does_not_learn_is_stopped() -> None:
+    result = pipeline(
+        dataset="nations",
+        model="distmult",
+        training_loop="inbatch",
+        training_loop_kwargs={"pool": 14},
+        optimizer_kwargs={"lr": 1e-12},
+        evaluator="fusedrankbased",
+        training_kwargs={"num_epochs": 20, "batch_size": 256, "use_tqdm": False},
+        stopper="early",
+        stopper_kwargs={"frequency": 1, "patience": 2, "relative_delta": 0.5},
+        random_seed=0,
+        device="cpu",
+    )
+    assert len(result.losses) == 3
 
 
 def test_hpo_by_name() -> None:
@@ -474,7 +492,9 @@ def test_hpo_by_name() -> None:
 @pytest.mark.parametrize(
     "options", [{"pool": 8}, {"pool": 8, "all_after": 1, "grouped": True}], ids=["pool", "grouped"]
 )
-def test_a_resumed_run_equals_an_uninterrupted_one(options: dict[str, Any], tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    options: dict[str, Any], tmp_path: Path, epochs_trained: list[int]
+) -> None:
     def train(epochs: int, name: str | None) -> Any:
         checkpoint = {"checkpoint_name": name, "checkpoint_directory": tmp_path} if name else {}
         torch.manual_seed(3)
@@ -490,7 +510,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(options: dict[str, Any], tmp_
 
     whole = train(4, None)
     train(2, "half.pt")
+    epochs_trained.clear()
     resumed = train(4, "half.pt")
+    assert epochs_trained == [3, 4]
     for name in whole:
         assert torch.equal(whole[name], resumed[name])
 
@@ -507,6 +529,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(options: dict[str, Any], tmp_
         ({"pool": "all", "mined": 3}, "adds nothing"),
         ({"sides": "left"}, "'left'"),
         ({"pool": -3}, "-3"),
+        ({"pool": "alle"}, "'alle'"),
+        ({"all_after": -1}, "all_after must be a count of epochs, got -1"),
+        ({"all_after": 2, "mined": 3}, "mined=3 adds nothing"),
         ({"pool": 0, "in_batch": False}, "no candidates"),
         ({"pool": 8, "grouped": True}, "set in_batch=False"),
         (

@@ -140,10 +140,15 @@ def test_t18_the_positive_itself_never_comes_back(name: str) -> None:
         sampler = _sampler(name, triples, num_negs_per_pos=8, filtered=filtered)
         negatives = sampler.corrupt_batch(positive_batch=triples)
         assert (negatives != triples.unsqueeze(1)).any(-1).all()
+        drawn, mask = sampler.sample(positive_batch=triples)
+        assert (drawn != triples.unsqueeze(1)).any(-1).all()
+        assert not filtered or not mask.any()
 
 
 @pytest.mark.spec(23)
-def test_t23_a_resumed_run_with_lemon_equals_an_uninterrupted_one(tmp_path: Any) -> None:
+def test_t23_a_resumed_run_with_lemon_equals_an_uninterrupted_one(
+    tmp_path: Any, epochs_trained: list[int]
+) -> None:
     """Spec 23: checkpoints and saved results, as for the other sampler."""
 
     def run(epochs: int, **options: Any) -> Any:
@@ -171,7 +176,9 @@ def test_t23_a_resumed_run_with_lemon_equals_an_uninterrupted_one(tmp_path: Any)
         "checkpoint_frequency": 0,
     }
     run(2, **checkpoints)
+    epochs_trained.clear()
     resumed = run(4, **checkpoints)
+    assert epochs_trained == [3, 4]
     assert resumed.losses == straight.losses
     for a, b in zip(resumed.model.parameters(), straight.model.parameters(), strict=True):
         assert torch.equal(a, b)

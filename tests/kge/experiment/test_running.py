@@ -165,7 +165,7 @@ def crash_in_epoch(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("negatives", ["hasa", "lemon", "inbatch"])
 def test_an_interrupted_run_ends_like_one_that_was_not(
-    negatives: str, train: Any, tmp_path: Path
+    negatives: str, train: Any, tmp_path: Path, epochs_trained: list[int]
 ) -> None:
     whole = train(tmp_path / "whole", negatives, epochs=5)
     with pytest.MonkeyPatch.context() as patch:
@@ -173,7 +173,9 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
         with pytest.raises(Interrupted):
             train(tmp_path / "cut", negatives, epochs=5, checkpoint_seconds=0.0)
     assert not (tmp_path / "cut" / "metrics.json").exists()
+    epochs_trained.clear()
     again = train(tmp_path / "cut", negatives, epochs=5)
+    assert epochs_trained == [4, 5]
     assert again["metrics"] == whole["metrics"]
     curves = [table(tmp_path / name / "curves.csv") for name in ("whole", "cut")]
     for one, other in zip(*curves, strict=True):
@@ -183,7 +185,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
 
 
 def test_a_crash_while_the_checkpoint_is_written_leaves_the_one_before(
-    train: Any, tmp_path: Path
+    train: Any, tmp_path: Path, epochs_trained: list[int]
 ) -> None:
     whole = train(tmp_path / "whole", epochs=4)
     save, written = torch.save, []
@@ -202,7 +204,9 @@ def test_a_crash_while_the_checkpoint_is_written_leaves_the_one_before(
             train(tmp_path / "cut", epochs=4, checkpoint_seconds=0.0)
     stored = torch.load(tmp_path / "cut" / "seed-0" / "checkpoint.ckpt", weights_only=False)
     assert stored["epoch"] == written[1] == 2
+    epochs_trained.clear()
     assert train(tmp_path / "cut", epochs=4)["metrics"] == whole["metrics"]
+    assert epochs_trained == [3, 4]
 
 
 def test_checkpoints_are_not_written_after_every_epoch(train: Any, tmp_path: Path) -> None:
