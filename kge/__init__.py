@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kge.registration import register
     from kge.sampling.hasa import HaSaNegativeSampler
     from kge.sampling.lemon import LEMONNegativeSampler
+    from kge.sampling.offers import describe_negatives
+    from kge.sampling.report import sampler_report
     from kge.structure import StructureIndex
     from kge.text.encoder import TextEncoder
     from kge.training.in_batch import InBatchTrainingLoop
@@ -30,7 +32,9 @@ __all__ = [
     "SimKGC",
     "StructureIndex",
     "TextEncoder",
+    "describe_negatives",
     "register",
+    "sampler_report",
 ]
 
 _HOMES = {
@@ -44,7 +48,9 @@ _HOMES = {
     "SimKGC": "models.simkgc",
     "StructureIndex": "structure",
     "TextEncoder": "text.encoder",
+    "describe_negatives": "sampling.offers",
     "register": "registration",
+    "sampler_report": "sampling.report",
 }
 
 

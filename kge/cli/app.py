@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -40,14 +39,6 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="key=value, where needed section.key=value; repeatable."),
 ]
-
-
-class Ranking(str, Enum):
-    """Against what ``kge evaluate`` ranks."""
-
-    filtered = "filtered"
-    unfiltered = "unfiltered"
-    ogb = "ogb"
 
 
 def run() -> None:
@@ -178,8 +169,9 @@ def _further(context: typer.Context) -> list[str]:
 def evaluate(
     run: Annotated[Path, typer.Option(help="Run directory.")],
     protocol: Annotated[
-        Ranking, typer.Option(help="Against all entities, or (ogb) against OGB's or random ones.")
-    ] = Ranking.filtered,
+        Literal["filtered", "unfiltered", "ogb"],
+        typer.Option(help="Against all entities, or (ogb) against OGB's or random ones."),
+    ] = "filtered",
     candidates: Annotated[
         int | None,
         typer.Option(
@@ -202,7 +194,7 @@ def evaluate(
     metrics = evaluate_run(
         run,
         root=root,
-        protocol=protocol.value,
+        protocol=protocol,
         candidates=candidates,
         device=device,
         progress=progress,
@@ -215,7 +207,13 @@ def evaluate(
 def negatives(
     dataset: Annotated[str, typer.Option(help="Name, see: kge datasets; or a directory.")],
     sampler: Annotated[str, typer.Option(help="uniform, bernoulli, hasa or lemon.")],
-    triple: Annotated[str, typer.Option(help="Head, relation and tail: labels or names.")],
+    triple: Annotated[
+        str | None,
+        typer.Option(
+            help="Head, relation and tail: labels or names. Without it the sampler is measured on "
+            "the training triples: false negatives, diversity, speed."
+        ),
+    ] = None,
     num: Annotated[int, typer.Option("-n", min=1, help="Entities per side.")] = 10,
     run: Annotated[
         Path | None, typer.Option(help="Run directory, whose model mines and scores.")
@@ -223,22 +221,35 @@ def negatives(
     root: Root = None,
     settings: Overrides = None,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write what is shown into this file, as CSV.")
+    ] = None,
 ) -> None:
     """Show what a sampler offers for one triple, and which of it is known to be true.
 
     Example: kge negatives --dataset nations --sampler uniform --triple "brazil ngo china" -n 5
     """
-    from kge.cli.report import show_offers
+    from kge.cli.report import OFFERED, offered_rows, report_rows, show_offers, show_report
+    from kge.experiment.files import write_csv
     from kge.experiment.keywords import parse_overrides
-    from kge.experiment.offering import offer
+    from kge.experiment.offering import offer, report
 
     overrides = parse_overrides(settings or [])
-    offered = offer(
-        dataset, sampler, triple, num=num, root=root, run=run, overrides=overrides, seed=seed
-    )
+    shared: dict[str, Any] = {"root": root, "run": run, "overrides": overrides, "seed": seed}
     if run is None and sampler.lower() == "hasa" and "hard_share" not in overrides:
         _tell("no model, so that nothing is mined: give --run to see hard negatives")
-    show_offers(console, triple, offered)
+    if triple is None:
+        found = report(dataset, sampler, **shared)
+        show_report(console, found)
+        header: tuple[str, ...] = ("figure", "value")
+        rows = report_rows(found)
+    else:
+        offered = offer(dataset, sampler, triple, num=num, **shared)
+        show_offers(console, triple, offered)
+        header, rows = OFFERED, offered_rows(offered)
+    if out is not None:
+        write_csv(out, header, rows)
+        _tell(f"written to {out}")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from kge.sampling.offers import OfferedNegative
+    from kge.sampling.report import SamplerReport
 
 
 def show_metrics(console: Console, metrics: Mapping[str, Any]) -> None:
@@ -65,6 +67,49 @@ def show_offers(console: Console, triple: str, offered: Sequence[OfferedNegative
             "-" if one.cluster is None else str(one.cluster),
             ", ".join(one.known) or "-",
         )
+    console.print(table)
+
+
+OFFERED = ("replaced", "entity", "text", "share", "score", "hops", "cluster", "known in")
+"""Columns of :func:`offered_rows`."""
+
+
+def offered_rows(offered: Sequence[OfferedNegative]) -> list[list[Any]]:
+    """What a sampler offers for a triple, for a file: unrounded, and with ids of entities."""
+    return [
+        [
+            one.side,
+            one.entity,
+            one.text,
+            one.share,
+            one.score,
+            one.hops,
+            one.cluster,
+            " ".join(one.known),
+        ]
+        for one in offered
+    ]
+
+
+def report_rows(report: SamplerReport) -> list[list[Any]]:
+    """Names and values of a sampler's figures; those of each split are rows of their own."""
+    rows: list[list[Any]] = []
+    for name, value in asdict(report).items():
+        parts = value.items() if isinstance(value, dict) else [("", value)]
+        rows += [[f"{name} {part}".strip(), one] for part, one in parts if one is not None]
+    return rows
+
+
+def show_report(console: Console, report: SamplerReport) -> None:
+    """Print the figures of a sampler."""
+    table = Table(
+        "figure",
+        "value",
+        title=report.sampler,
+        caption="known_rate is before any filter, kept_known_rate after it; entropies are in bits",
+    )
+    for name, value in report_rows(report)[1:]:
+        table.add_row(name, f"{value:,.4g}" if isinstance(value, float) else f"{value:,}")
     console.print(table)
 
 

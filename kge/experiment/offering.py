@@ -1,11 +1,12 @@
-"""What a sampler offers for one triple of a graph, given by labels."""
+"""What a sampler offers for one triple of a graph, given by labels, and how good it is."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from kge.experiment.settings import NEGATIVES, SAMPLING
 from kge.registration import register
 from kge.sampling.hasa import default_structural
 from kge.sampling.offers import OfferedNegative, describe_negatives
+from kge.sampling.report import SamplerReport, sampler_report
 from kge.structure import StructureIndex
 
 SAMPLERS = tuple(name for name in NEGATIVES if name != "inbatch")
@@ -71,10 +73,96 @@ def offer(
         >>> [one.side for one in offered]
         ['head', 'head', 'tail', 'tail']
     """
-    register()
-    sampler = choose("sampler", sampler.lower(), SAMPLERS)
     if num < 1:
         raise ValueError(f"the number of negatives must be at least 1, got {num}")
+    opened = open_sampler(dataset, sampler, root=root, run=run, overrides=overrides)
+    graph = opened.graph
+    index = StructureIndex(
+        graph.training.mapped_triples,
+        num_entities=graph.num_entities,
+        num_relations=graph.training.real_num_relations,
+    )
+    clusters = getattr(opened.sampler, "clusters", None)
+    asked = ids_of(triple, graph)
+    with _nothing_is_trained():
+        offered = describe_negatives(
+            opened.sampler,
+            torch.tensor(asked) * opened.ids,
+            num=num,
+            draws=draws,
+            known=opened.known,
+            texts=graph.entity_names,
+            clusters=None if clusters is None else clusters.label,
+            hops=lambda sources, targets: index.distances(sources, targets, _HOPS),
+            score=opened.score,
+            seed=seed,
+        )
+    return [replace(one, triple=(one.triple[0], asked[1], one.triple[2])) for one in offered]
+
+
+def report(
+    dataset: str | Path,
+    sampler: str,
+    *,
+    root: str | Path | None = None,
+    run: str | os.PathLike[str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    num_negatives: int = 100_000,
+    seed: int = 0,
+) -> SamplerReport:
+    """How many negatives of a sampler are known to be true, how diverse they are, how quick.
+
+    Positives are the training triples; other arguments and errors are those of :func:`offer`.
+
+    Example:
+        >>> found = report("nations", "uniform", num_negatives=1000)
+        >>> sorted(found.known_rate)
+        ['test', 'train', 'valid']
+    """
+    opened = open_sampler(dataset, sampler, root=root, run=run, overrides=overrides)
+    with _nothing_is_trained():
+        return sampler_report(
+            opened.sampler,
+            opened.known["train"],
+            opened.known,
+            num_negatives=num_negatives,
+            seed=seed,
+        )
+
+
+@dataclass
+class OpenedSampler:
+    """A sampler as for training on a graph, with what it is judged by.
+
+    Attributes:
+        sampler: bound to the model of a run, if there is one.
+        graph: what it draws from.
+        ids: (3,) factors from ids of the graph to the sampler's, which count inverse relations
+            where training has such: r becomes 2 r.
+        known: true triples by split, in the sampler's ids.
+        score: of triples by the model of the run.
+        loop: what the sampler has the model from, by a weak reference.
+    """
+
+    sampler: NegativeSampler
+    graph: UnionDataset
+    ids: Tensor
+    known: dict[str, Tensor]
+    score: Callable[[Tensor], Tensor] | None = None
+    loop: SLCWATrainingLoop | None = None
+
+
+def open_sampler(
+    dataset: str | Path,
+    sampler: str,
+    *,
+    root: str | Path | None = None,
+    run: str | os.PathLike[str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> OpenedSampler:
+    """The sampler with the settings of ``kge train``; arguments and errors as of :func:`offer`."""
+    register()
+    sampler = choose("sampler", sampler.lower(), SAMPLERS)
     options: dict[str, Any] = dict(SAMPLING)
     config: dict[str, Any] | None = None
     if run is None:
@@ -96,49 +184,38 @@ def offer(
         # No loss says how many columns are structural: as many as it would by default.
         few = default_structural(int(options["num_negs_per_pos"]))
         options = {"num_structural": few, **options}
-    made = _sampler(sampler, options, graph)
-    score: Callable[[Tensor], Tensor] | None = None
-    loop: SLCWATrainingLoop | None = None
+    assert graph.validation is not None
+    ids = torch.tensor([1, 2 if graph.training.create_inverse_triples else 1, 1])
+    opened = OpenedSampler(
+        _sampler(sampler, options, graph),
+        graph,
+        ids,
+        {
+            "train": graph.training.mapped_triples * ids,
+            "valid": graph.validation.mapped_triples * ids,
+            "test": graph.testing.mapped_triples * ids,
+        },
+    )
     if config is not None:
         weights = seed_folder(folder, metrics["seeds"][0]) / "model.pt"
         model = load_model(weights, graph, settings)
-        score = model.score_hrt
-        bind = getattr(made, "bind", None)
+        opened.score = model.score_hrt
+        bind = getattr(opened.sampler, "bind", None)
         if bind is not None:
-            loop = SLCWATrainingLoop(model=model, triples_factory=graph.training, optimizer="sgd")
-            bind(loop)  # a weak reference: the loop must stay until the end
-    clusters = getattr(made, "clusters", None)
-    index = StructureIndex(
-        graph.training.mapped_triples,
-        num_entities=graph.num_entities,
-        num_relations=graph.training.real_num_relations,
-    )
-    assert graph.validation is not None
-    # Sampler and model count inverse relations, where training has such: r becomes 2 r.
-    factor = 2 if graph.training.create_inverse_triples else 1
-    own = torch.tensor([1, factor, 1])
-    asked = ids_of(triple, graph)
+            opened.loop = SLCWATrainingLoop(
+                model=model, triples_factory=graph.training, optimizer="sgd"
+            )
+            with _nothing_is_trained():
+                bind(opened.loop)
+    return opened
+
+
+@contextmanager
+def _nothing_is_trained() -> Iterator[None]:
+    """No loss can mistake a structural column here."""
     with warnings.catch_warnings():
-        # Nothing is trained here, so that no loss can mistake a column.
-        warnings.filterwarnings("ignore", ".*structural columns.*no training loop.*")
-        offered = describe_negatives(
-            made,
-            torch.tensor(asked) * own,
-            num=num,
-            draws=draws,
-            known={
-                "train": graph.training.mapped_triples * own,
-                "valid": graph.validation.mapped_triples * own,
-                "test": graph.testing.mapped_triples * own,
-            },
-            texts=graph.entity_names,
-            clusters=None if clusters is None else clusters.label,
-            hops=lambda sources, targets: index.distances(sources, targets, _HOPS),
-            score=score,
-            seed=seed,
-        )
-    del loop
-    return [replace(one, triple=(one.triple[0], asked[1], one.triple[2])) for one in offered]
+        warnings.filterwarnings("ignore", ".*structural columns")
+        yield
 
 
 def ids_of(triple: str, graph: UnionDataset) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ import torch
 import typer
 
 import kge.cli.app as app
+from kge.experiment.files import read_csv
 
 GROUP: Any = typer.main.get_command(app.app)
 COMMANDS = sorted(GROUP.commands)
@@ -174,7 +175,7 @@ def test_evaluate(command: Any, finished: Path) -> None:
     assert command("evaluate", "--run", finished / "none").code == 2
 
 
-def test_negatives(command: Any, finished: Path) -> None:
+def test_negatives(command: Any, finished: Path, tmp_path: Path) -> None:
     words = ("negatives", "--dataset", "umls", "--sampler")
     shown = command(*words, "lemon", "--triple", "alga isa plant", "-n", 3, "--run", finished)
     assert shown.code == 0, shown.err
@@ -187,6 +188,18 @@ def test_negatives(command: Any, finished: Path) -> None:
         int(cluster)
     shown = command(*words, "hasa", "--triple", "alga isa plant", "-n", 3)
     assert "no model, so that nothing is mined" in shown.out
+    for name, more, columns in (
+        ("triple.csv", ("--triple", "alga isa plant", "-n", 2), {"replaced", "share", "known in"}),
+        ("report.csv", (), {"figure", "value"}),
+    ):
+        shown = command(*words, "bernoulli", *more, "--out", tmp_path / name)
+        assert shown.code == 0, shown.err
+        rows = read_csv(tmp_path / name)
+        assert columns <= set(rows[0])
+    figures = {row["figure"]: row["value"] for row in rows}
+    assert figures["sampler"] == "BernoulliNegativeSampler"
+    assert 0 < float(figures["known_rate test"]) < 0.1
+    assert "known_rate test" in shown.out
     shown = command(*words, "hasa", "--triple", "algae isa plant")
     assert (shown.code, shown.err) == (2, "kge: unknown entity 'algae' (did you mean 'alga'?)\n")
 
