@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from graphcl.losses.temperature import check_tau
 
 Similarity = Literal["cos", "rbf"]
 
@@ -41,8 +42,7 @@ def soft_assignment(
         raise ValueError(
             f"h must be (N, D) and centres (K, D), got {tuple(h.shape)} and {tuple(centres.shape)}"
         )
-    if not (tau > 0 and math.isfinite(tau)):
-        raise ValueError(f"tau must be positive and finite, got {tau}")
+    check_tau(tau)
     if similarity not in ("cos", "rbf"):
         raise ValueError(f"unknown similarity {similarity!r}; choose cos or rbf")
     products = h @ F.normalize(centres).T

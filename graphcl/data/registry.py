@@ -39,6 +39,14 @@ class DatasetInfo:
     description: str
     source: str
 
+    @property
+    def downloads(self) -> bool:
+        """Whether raw files that are absent can be downloaded by PyG's or OGB's loaders."""
+        return self.needs_files and self.family not in _LOCAL
+
+
+_LOCAL = ("graph-clustering", "link-prediction", "hetero")
+"""Families whose files must be at hand."""
 
 # Name, nodes, stored directed edges, features, classes, description.
 _Row = tuple[str, int, int, int, int, str]

@@ -80,6 +80,16 @@ class Exclude(ABC):
         return tile.isinf()
 
 
+def check_exclusions(exclude: object) -> None:
+    """Raise ``ValueError`` for what is neither None nor an :class:`Exclude`, such as a mask."""
+    if exclude is not None and not isinstance(exclude, Exclude):
+        raise ValueError(
+            f"exclude must be an Exclude, got {type(exclude).__name__}: build one with "
+            "Exclude.diagonal(), Exclude.same_group(query_group, key_group) or Exclude.csr(ptr, "
+            "index)"
+        )
+
+
 class DiagonalExclusion(Exclude):
     """Key ``i + offset`` is hidden from query ``i``."""
 

@@ -8,7 +8,7 @@ from typing import get_args
 from torch import Tensor
 
 from graphcl.kernels.chunked import Sides, chunked_logsumexp
-from graphcl.kernels.exclusions import Exclude
+from graphcl.kernels.exclusions import Exclude, check_exclusions
 from graphcl.kernels.implementation import Impl, explain_impl
 from graphcl.kernels.reference import reference_logsumexp
 from graphcl.kernels.triton_support import Precision
@@ -61,6 +61,7 @@ def negative_logsumexp(
         tensor([0.6931, 0.6931, 0.6931])
     """
     _check_weight(log_weight)
+    check_exclusions(exclude)
     symmetric = (
         keys is queries
         and (exclude is None or exclude.symmetric)
@@ -99,6 +100,7 @@ def two_sided_logsumexp(
         (Q,) over keys for each query, and (K,) over queries for each key.
     """
     _check_weight(log_weight)
+    check_exclusions(exclude)
     return _logsumexp(queries, keys, tau, log_weight, exclude, "both", impl, precision)
 
 

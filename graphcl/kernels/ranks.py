@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graphcl.kernels.exclusions import Exclude
+from graphcl.kernels.exclusions import Exclude, check_exclusions
 from graphcl.kernels.implementation import Impl, explain_impl
 from graphcl.kernels.pair_scores import SCORES, PairTiles, Score, score_pairs
 from graphcl.kernels.rank_fold import (
@@ -81,6 +81,7 @@ def rank_counts(
         (1, 1, 3)
     """
     _check(queries, keys, target, key_bias, score, query_index, tile)
+    check_exclusions(exclude)
     if exclude is not None:
         exclude.check(queries.shape[0], keys.shape[0])
         exclude = exclude.to(keys.device)

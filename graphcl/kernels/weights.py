@@ -276,6 +276,11 @@ class LowRankWeight(TileWeight):
     ) -> Tensor:
         """See :meth:`TileWeight.tile`."""
         weight = parameters[0][rows] @ parameters[1][columns].T
+        if bool((weight < 0).any()):
+            raise ValueError(
+                f"LowRankWeight has a weight of {float(weight.min()):g}: products of its factors "
+                "must not be negative"
+            )
         # Filled before the logarithm: its infinite slope at 0 would reach the factors as NaN.
         absent = weight == 0
         return weight.masked_fill(absent, 1.0).log().masked_fill(absent, -torch.inf)

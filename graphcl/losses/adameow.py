@@ -12,6 +12,7 @@ from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp
 from graphcl.kernels.weights import TileWeight
 from graphcl.losses.precision import widened
+from graphcl.losses.temperature import check_tau
 from graphcl.weights.pair_mlp_weight import PairMLPWeight
 
 Mode = Literal["paper", "official"]
@@ -49,8 +50,7 @@ class AdaMEOWLoss(nn.Module):
         impl: Impl = "auto",
     ) -> None:
         super().__init__()
-        if not (tau > 0 and math.isfinite(tau)):
-            raise ValueError(f"tau must be positive and finite, got {tau}")
+        check_tau(tau)
         if mode not in ("paper", "official"):
             raise ValueError(f"unknown mode {mode!r}; choose paper or official")
         if min(channels, hidden) < 1:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +11,7 @@ from graphcl.kernels.negatives import two_sided_logsumexp
 from graphcl.kernels.segments import segment_logsumexp
 from graphcl.losses.pair_products import pair_products
 from graphcl.losses.precision import widened
+from graphcl.losses.temperature import check_tau
 
 
 class HeCoLoss(nn.Module):
@@ -41,8 +40,7 @@ class HeCoLoss(nn.Module):
 
     def __init__(self, tau: float = 0.5, balance: float = 0.5, impl: Impl = "auto") -> None:
         super().__init__()
-        if not (tau > 0 and math.isfinite(tau)):
-            raise ValueError(f"tau must be positive and finite, got {tau}")
+        check_tau(tau)
         if not 0 <= balance <= 1:
             raise ValueError(f"balance must be within 0..1, got {balance}")
         self.tau, self.balance = tau, balance

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphcl.kernels.exclusions import Exclude
+from graphcl.kernels.exclusions import Exclude, check_exclusions
 from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp
 from graphcl.kernels.weights import TileWeight
 from graphcl.losses.candidates import Candidates
 from graphcl.losses.precision import widened
+from graphcl.losses.temperature import check_tau
 from graphcl.weights.view_sums import ViewSums, log_add
 from graphcl.weights.weighting import Weighting
 
@@ -67,8 +66,7 @@ class InfoNCE(nn.Module):
         normalize: bool = True,
     ) -> None:
         super().__init__()
-        if not (tau > 0 and math.isfinite(tau)):
-            raise ValueError(f"tau must be positive and finite, got {tau}")
+        check_tau(tau)
         self.tau, self.impl = tau, impl
         self.intra_view, self.symmetric, self.decoupled = intra_view, symmetric, decoupled
         self.weight, self.normalize = weight, normalize
@@ -118,6 +116,7 @@ class InfoNCE(nn.Module):
                 f"keys must be the nodes of the views, {tuple(z1.shape)}, got "
                 f"{tuple(keys.z1.shape)}: other nodes go to beyond="
             )
+        check_exclusions(exclude)
         if keys is not None and exclude is not None:
             raise ValueError("exclude names rows of z1 and z2, which are no candidates with keys=")
         if ids is not None:

@@ -13,6 +13,7 @@ from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp
 from graphcl.kernels.segments import segment_mean
 from graphcl.losses.precision import widened
+from graphcl.losses.temperature import check_tau
 from graphcl.weights.cluster_weight import ClusterWeight
 
 
@@ -38,7 +39,7 @@ class PrototypeLoss(nn.Module):
 
     def __init__(self, tau: float = 0.5, impl: Impl = "auto") -> None:
         super().__init__()
-        self.tau = _temperature(tau)
+        self.tau = check_tau(tau)
         self.impl: Impl = impl
 
     def forward(self, anchors: Tensor, members: Tensor, labels: Tensor) -> Tensor:
@@ -110,7 +111,7 @@ class MEOWLoss(nn.Module):
         super().__init__()
         if not (proto_weight >= 0 and math.isfinite(proto_weight)):
             raise ValueError(f"proto_weight must be finite and not negative, got {proto_weight}")
-        self.tau, self.proto_weight = _temperature(tau), proto_weight
+        self.tau, self.proto_weight = check_tau(tau), proto_weight
         self.prototypes = PrototypeLoss(tau, impl)
         self.impl: Impl = impl
 
@@ -142,12 +143,6 @@ class MEOWLoss(nn.Module):
                 return contrast
             prototypes: Tensor = self.prototypes(anchors, candidates, labels)
             return contrast + self.proto_weight * prototypes
-
-
-def _temperature(tau: float) -> float:
-    if not (tau > 0 and math.isfinite(tau)):
-        raise ValueError(f"tau must be positive and finite, got {tau}")
-    return tau
 
 
 def _check_views(anchors: Tensor, candidates: Tensor, labels: Tensor) -> None:

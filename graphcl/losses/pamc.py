@@ -17,6 +17,7 @@ from graphcl.kernels.weights import KeyWeight
 from graphcl.losses.meta_nodes import MetaNodes, meta_nodes, predicted_gap
 from graphcl.losses.pair_products import pair_products
 from graphcl.losses.precision import widened
+from graphcl.losses.temperature import check_tau
 
 _FLOOR = 1e-10
 """What the release adds inside its logarithms."""
@@ -101,8 +102,7 @@ class PamC(nn.Module):
         impl: Impl = "auto",
     ) -> None:
         super().__init__()
-        if not (tau > 0 and math.isfinite(tau)):
-            raise ValueError(f"tau must be positive and finite, got {tau}")
+        check_tau(tau)
         for name, value, known in (
             ("mode", mode, ("paper", "official")),
             ("weight", weight, ("size", "none", None)),

@@ -12,6 +12,7 @@ from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp
 from graphcl.kernels.weights import GroupWeight, KeyWeight
 from graphcl.losses.precision import widened
+from graphcl.losses.temperature import check_tau
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 
@@ -55,8 +56,7 @@ class ReSC(nn.Module):
         mode: Literal["paper", "official"] = "paper",
     ) -> None:
         super().__init__()
-        if not (tau > 0 and math.isfinite(tau)):
-            raise ValueError(f"tau must be positive and finite, got {tau}")
+        check_tau(tau)
         if not (gamma >= 0 and math.isfinite(gamma)):
             raise ValueError(f"gamma must be finite and not negative, got {gamma}")
         if similarity not in ("cos", "rbf"):

@@ -9,8 +9,9 @@ from torch_geometric.data import Data
 
 from graphcl.losses.pool import CandidatePool
 from graphcl.methods.grace import GRACE
+from graphcl.methods.rates import check_rate
 from graphcl.views.adaptive import edge_drop_probabilities, feature_mask_probabilities
-from graphcl.views.centrality import centrality
+from graphcl.views.centrality import centrality, check_centrality
 
 
 class GCA(GRACE):
@@ -25,6 +26,9 @@ class GCA(GRACE):
         scheme: ``degree``, ``pagerank`` or ``eigenvector`` centrality.
         threshold: largest probability of dropping an edge or masking a feature.
         **options: as in :class:`GRACE`.
+
+    Raises:
+        ValueError: an unknown centrality, or settings out of range.
     """
 
     paper: ClassVar[str] = "GCA, Zhu et al., 2021, arXiv 2010.14945"
@@ -39,7 +43,8 @@ class GCA(GRACE):
         **options: Any,
     ) -> None:
         super().__init__(in_channels, hidden, **options)
-        self.scheme, self.threshold = scheme, threshold
+        self.scheme = check_centrality(scheme)
+        self.threshold = check_rate("threshold", threshold)
         self._graph: tuple[Tensor, Tensor] | None = None
         self._probabilities: list[tuple[Tensor, Tensor]] = []
         self._whole: list[tuple[Tensor, Tensor]] = []

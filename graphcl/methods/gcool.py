@@ -95,13 +95,22 @@ class GCooL(GCA):
             )
         if not (stride > 0 and math.isfinite(stride)):
             raise ValueError(f"stride must be positive and finite, got {stride}")
+        if inner is not None and isinstance(options.get("encoder", "gcn"), nn.Module):
+            raise ValueError(
+                f"inner={inner} is the width of the encoder that gCooL makes; leave it out with "
+                "an encoder of your own"
+            )
         resc = ReSC(tau, gamma, similarity, mode=mode)
         if options.get("loss") is None:
             options["loss"] = InfoNCE(tau=tau, intra_view=False, symmetric=mode == "paper")
         if inner is not None:
             widths: Sequence[int] = (*[inner] * (layers - 1), hidden)
             options["encoder"] = make_encoder(
-                "gcn", in_channels, widths, activation=activation, share_activation=True
+                options.get("encoder", "gcn"),
+                in_channels,
+                widths,
+                activation=activation,
+                share_activation=True,
             )
         super().__init__(
             in_channels, hidden, layers=layers, activation=activation, tau=tau, **options

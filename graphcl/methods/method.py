@@ -64,7 +64,7 @@ class Method(nn.Module, ABC):
         Raises:
             ValueError: the method has no such form.
         """
-        raise ValueError(f"{type(self).__name__} trains on the full graph only: use --loader full")
+        raise ValueError(f"{type(self).__name__} trains on the full graph only: loader='full'")
 
     @classmethod
     def takes_batches(cls) -> bool:
@@ -100,6 +100,19 @@ class GraphMethod(Method):
 
     Views are drawn from torch's global random generator.
     """
+
+    _checked: Tensor | None = None
+
+    def __call__(self, x: Tensor, edge_index: Any, **options: Any) -> Any:
+        """:meth:`forward`, for features that are looked at once for each new tensor.
+
+        Raises:
+            ValueError: features that are NaN or infinite.
+        """
+        if x is not self._checked and x.dim() == 2:
+            check_finite(x)
+            self._checked = x
+        return super().__call__(x, edge_index, **options)
 
     @abstractmethod
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:

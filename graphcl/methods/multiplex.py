@@ -20,7 +20,7 @@ Fusion = Literal["mean", "concat"]
 class MultiplexGCooL(nn.Module):
     """gCooL (Li et al., 2022, arXiv 2110.14863) on V relations between the same N nodes.
 
-    Every relation is a view of its own. The loss is the mean over all unordered pairs of relations
+    Every relation is a view of its own. The loss is the sum over all unordered pairs of relations
     of :class:`GCooL`'s scheduled loss; the projection head and the community centres are common to
     all relations, so that they are contrasted in one space. The loop is that of
     :class:`~graphcl.methods.GraphMethod`, with a list of edge indices where it has one.
@@ -118,7 +118,7 @@ class MultiplexGCooL(nn.Module):
                     methods[w].communities(x, edge_indices[w]),
                 )
             losses.append(methods[0].pair_loss(h1, h2, (edges1, edges2), found))
-        return torch.stack(losses).mean()
+        return torch.stack(losses).sum()
 
     def encode(self, x: Tensor, edge_indices: Sequence[Tensor]) -> Tensor:
         """Fused embeddings of the nodes, with gradients and in the current mode."""

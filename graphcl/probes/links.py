@@ -13,7 +13,7 @@ from torch import Tensor
 from graphcl.probes.embeddings import check_embeddings
 from graphcl.probes.logistic import GRID, Array, select_multinomial
 from graphcl.probes.pairs import pair_of_number, sample_non_edges, undirected_pairs
-from graphcl.ranking.ogb import ogb_mrr
+from graphcl.ranking.ogb import ogb_mean_mrr
 
 HITS = (20, 50, 100)
 
@@ -240,7 +240,14 @@ def link_probe(
         selected=selected,
         selection="none" if score == "dot" else "validation",
         score=score,
-        mrr=_mrr(score_test, link_split, positives) if own else None,
+        mrr=ogb_mean_mrr(
+            lambda pairs: torch.from_numpy(score_test(pairs)),
+            torch.from_numpy(positives),
+            link_split.test[0],
+            link_split.test_negatives,
+        )
+        if own
+        else None,
     )
 
 
@@ -282,19 +289,6 @@ def _both(positives: Tensor, negatives: Tensor, own: bool = False) -> tuple[Tens
 def _scores(score: Callable[[Tensor], Array], pairs: Tensor, block: int = 1 << 16) -> Array:
     """Scores of pairs, some at a time: a large graph holds out millions."""
     return np.concatenate([score(part) for part in pairs.split(block, dim=1)])
-
-
-def _mrr(score: Callable[[Tensor], Array], split: LinkSplit, positives: Array) -> float:
-    """Mean reciprocal rank of the test pairs, each among its own negatives."""
-    total, width = 0.0, split.test_negatives.shape[1]
-    for rows in torch.arange(split.test.shape[1]).split(max(1, (1 << 20) // width)):
-        targets = split.test_negatives[rows].long()
-        pairs = torch.stack([split.test[0, rows].repeat_interleave(width), targets.flatten()])
-        against = torch.from_numpy(_scores(score, pairs)).view(-1, width)
-        total += float(
-            ogb_mrr(torch.from_numpy(positives)[rows], against)["mrr_list"].double().sum()
-        )
-    return total / split.test.shape[1]
 
 
 def _products(z: Tensor, pairs: Tensor) -> Array:

@@ -82,6 +82,11 @@ class LinkPredictionEvaluator:
                 f"batch_size and candidate_chunk must be at least 1, got {batch_size} and "
                 f"{candidate_chunk}"
             )
+        if known is not None and not isinstance(known, KnownTriples):
+            raise ValueError(
+                f"known must be KnownTriples, got {type(known).__name__}: give "
+                "KnownTriples(triples, num_entities=...)"
+            )
         if known is not None and known.num_entities > num_entities:
             raise ValueError(
                 f"known triples name {known.num_entities} entities, but num_entities is "

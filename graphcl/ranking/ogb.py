@@ -7,7 +7,7 @@ positive with negatives of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -90,6 +90,37 @@ def ogb_mrr(positive: Tensor, negative: Tensor | Iterable[Tensor]) -> dict[str, 
     rank = 1.0 + counts.greater + 0.5 * counts.equal
     hits = {f"hits@{k}_list": (rank <= k).float() for k in (1, 3, 10)}
     return {**hits, "mrr_list": rank.float().reciprocal()}
+
+
+def ogb_mean_mrr(
+    score: Callable[[Tensor], Tensor],
+    positive: Tensor,
+    source: Tensor,
+    negatives: Tensor,
+    *,
+    batch_size: int = 1 << 16,
+) -> float:
+    """OGB's MRR of pairs whose negatives share their source, some of them scored at a time.
+
+    Args:
+        score: ``score(pairs (2, B)) -> (B,)``.
+        positive: (P,) scores of the pairs themselves.
+        source: (P,) their first nodes.
+        negatives: (P, M) other second nodes of each.
+        batch_size: about how many pairs to score at once.
+
+    Raises:
+        NonFiniteScores: a score is NaN.
+        ValueError: shapes that do not fit.
+    """
+    total, width = 0.0, negatives.shape[1]
+    for rows in torch.arange(len(source)).split(max(1, batch_size // width)):
+        pairs = torch.stack(
+            [source[rows].repeat_interleave(width), negatives[rows].flatten().long()]
+        )
+        found = ogb_mrr(positive[rows], score(pairs).view(-1, width))
+        total += float(found["mrr_list"].double().sum())
+    return total / len(source)
 
 
 def _parts(chunk: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -95,7 +95,7 @@ def evaluate_run(
 
 def _labels(data: Data | HeteroData) -> Tensor:
     if isinstance(data, Data) and data.y is None:
-        raise ValueError("the dataset has no labels; only --task links can be evaluated")
+        raise ValueError("the dataset has no labels; only the task links can be evaluated")
     return node_labels(data)
 
 
@@ -134,7 +134,7 @@ def _links(
     if links is None:
         raise ValueError(
             "this run was trained on all edges, so that testing links on it would leak; train with "
-            "--hold-out-links 0.1"
+            "held_out_links=0.1"
         )
     found = link_probe(embeddings, links, seed=seed)
     return link_values(found), found.selection

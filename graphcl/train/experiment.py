@@ -98,8 +98,9 @@ def run_experiment(
         pot: score of provable training, ``pairwise``, ``certified`` or ``official``, or ``none``.
         classifier: of :func:`~graphcl.probes.linear_probe`.
         held_out_links: share of edges kept from training as test links (half as many again as
-            validation links), for an honest link probe; 0 trains on the whole graph. A graph of
-            OGB is always tested on its official links.
+            validation links), for an honest link probe; 0 trains on the whole graph. None is 0.1
+            for graphs that are there for link prediction, and 0 for others. A graph of OGB is
+            always tested on its official links.
         selection: of methods that cluster: whose weights count, without labels; see
             :class:`~graphcl.train.clustering.ClusterTrace`.
         oracle: of methods that cluster: also report the best epochs against the labels, by name.
@@ -124,13 +125,26 @@ def run_experiment(
     info = dataset_info(dataset)
     clusters = issubclass(method_class(method), ClusteringMethod)
     if clusters and info.classes:
-        overrides = {"clusters": info.classes, **(overrides or {})}
+        overrides = {"clusters": info.classes, **overrides}
     settings = settings_for(method, dataset, overrides, pot=pot)
     check_precision(precision)
     if protocol is None:
         protocol = PROTOCOL if clusters else info.protocols[0] if info.protocols else None
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds must be different numbers, got {list(seeds)}")
+    # Mistakes in what comes after training are told before data are read.
+    if classifier not in CLASSIFIERS:
+        raise ValueError(f"unknown classifier {classifier!r}; choose from {', '.join(CLASSIFIERS)}")
+    if clusters and (protocol != PROTOCOL or selection not in SELECTIONS):
+        raise ValueError(
+            f"{settings.method} is judged by protocol {PROTOCOL!r} with a selection from "
+            f"{', '.join(SELECTIONS)}; got {protocol!r} and {selection!r}"
+        )
+    if not clusters and (selection != "last" or oracle or approximation):
+        raise ValueError(
+            f"{settings.method} does not cluster; selection, oracle and approximation are for "
+            "methods that do"
+        )
     if held_out_links is None:
         drawn = info.task == "links" and not info.name.startswith("ogbl-")
         held_out_links = 0.1 if drawn else 0.0
@@ -166,21 +180,7 @@ def run_experiment(
         bare, data.x = True, identity_features(int(data.num_nodes or 0))
     if isinstance(data, Data) and data.x is None:
         raise ValueError(f"dataset {info.name!r} has no node features; choose one that has")
-    # Mistakes in what comes after training are told before it.
-    if classifier not in CLASSIFIERS:
-        raise ValueError(f"unknown classifier {classifier!r}; choose from {', '.join(CLASSIFIERS)}")
-    if clusters:
-        if protocol != PROTOCOL or selection not in SELECTIONS:
-            raise ValueError(
-                f"{settings.method} is judged by protocol {PROTOCOL!r} with a selection from "
-                f"{', '.join(SELECTIONS)}; got {protocol!r} and {selection!r}"
-            )
-    elif selection != "last" or oracle or approximation:
-        raise ValueError(
-            f"{settings.method} does not cluster; selection, oracle and approximation are for "
-            "methods that do"
-        )
-    elif protocol is not None:
+    if protocol is not None and not clusters:
         known_labels = node_labels(data)
         for seed in seeds:
             for split in named_splits(data, config, seed).values():

@@ -264,7 +264,8 @@ def _check_batching(method: Method, batching: Batching) -> None:
     name = type(method).__name__
     if not method.takes_batches():
         raise ValueError(
-            f"{name} has no mini-batch form: use --loader full on one device, or define seed_loss"
+            f"{name} has no mini-batch form: train it on the full graph and one device, or define "
+            "seed_loss"
         )
     if batching.queue and not method.uses_candidates:
         raise ValueError(f"{name} has no negatives, so a queue of keys has no use: set queue to 0")

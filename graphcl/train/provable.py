@@ -44,7 +44,7 @@ def check_host(name: str, host: type[Method], score: str) -> None:
     if not issubclass(host, GRACE):
         raise ValueError(
             f"POT cannot be added to {name}: it needs two views of one GCN encoder, as in grace, "
-            "gca or gcool; use --pot none"
+            "gca or gcool; use pot='none'"
         )
 
 

@@ -26,9 +26,15 @@ def centrality(name: str, edge_index: Tensor, num_nodes: int, **options: float) 
         >>> centrality("degree", torch.tensor([[0, 1], [1, 0]]), num_nodes=3)
         tensor([1., 1., 0.])
     """
+    check_centrality(name)
+    return CENTRALITIES[name](edge_index, num_nodes, **options)
+
+
+def check_centrality(name: str) -> str:
+    """The name; ``ValueError`` if no centrality has it."""
     if name not in CENTRALITIES:
         raise ValueError(f"unknown centrality {name!r}: choose from {', '.join(CENTRALITIES)}")
-    return CENTRALITIES[name](edge_index, num_nodes, **options)
+    return name
 
 
 def degree_centrality(edge_index: Tensor, num_nodes: int) -> Tensor:

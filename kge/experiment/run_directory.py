@@ -39,7 +39,7 @@ def claimed(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
     foreign = folder.exists() and not path.exists()
     if foreign and (not folder.is_dir() or any(one.name != _LOCK for one in folder.iterdir())):
         raise ValueError(
-            f"{folder} is not an empty folder and holds no experiment; give a new or an empty --out"
+            f"{folder} is not an empty folder and holds no experiment; give a new or an empty one"
         )
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / _LOCK)
@@ -49,7 +49,7 @@ def claimed(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
             stack.callback(_remove, folder / _LOCK)  # first, while it is held
         except Timeout:
             raise ValueError(
-                f"another process works in {folder}; wait for it, or give a new --out"
+                f"another process works in {folder}; wait for it, or give a new folder"
             ) from None
         except NotImplementedError:  # a file system without locks
             pass
@@ -73,7 +73,7 @@ def _check_same(folder: Path, path: Path, config: Mapping[str, Any]) -> None:
     ]
     if differing and any(folder.glob("seed-*/*")):
         raise ValueError(
-            f"{folder} holds another experiment ({'; '.join(differing)}); give a new --out or "
+            f"{folder} holds another experiment ({'; '.join(differing)}); give a new folder or "
             "remove that folder"
         )
 

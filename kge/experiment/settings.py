@@ -128,7 +128,7 @@ def settings_for(
     negatives = choose("kind of negatives", negatives.lower(), NEGATIVES)
     if negatives == "inbatch":
         if loss is not None:
-            raise ValueError(f"in-batch training has its own loss; leave out --loss {loss}")
+            raise ValueError(f"in-batch training has its own loss; leave out loss={loss!r}")
     else:
         loss = "hasa" if loss is None and negatives == "hasa" else loss or "crossentropy"
         loss = choose("loss", _plain(loss), _names(loss_resolver))

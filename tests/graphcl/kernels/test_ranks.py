@@ -373,6 +373,7 @@ Q, K, T = torch.randn(3, 4), torch.randn(5, 4), torch.tensor([0, 1, 4])
         ((Q, K, T), {"query_index": torch.tensor([0, 1, 3])}, "names 3"),
         ((Q, K, T), {"exclude": Exclude.csr(torch.tensor([0, 0]), T[:0])}, "describes 1"),
         ((Q, K, T), {"tile": (0, 4)}, "at least one row"),
+        ((Q, K, T), {"exclude": torch.ones(3, 5).bool()}, "must be an Exclude, got Tensor"),
     ],
 )
 def test_bad_input_is_named(arguments, options, message):

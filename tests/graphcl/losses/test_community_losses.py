@@ -204,21 +204,22 @@ def test_bad_settings_and_inputs_are_named() -> None:
 
 
 def test_the_release_takes_empty_communities_for_negatives_and_no_weights() -> None:
-    h1, h2 = (torch.nn.functional.normalize(rows()) for _ in range(2))
-    own = torch.arange(N) % 3
+    h1 = torch.nn.functional.normalize(rows())
+    h2 = h1.flip(0)
+    own1, own2 = torch.arange(N) % 3, torch.arange(N) // 2 % 3
     official = ReSC(0.5, gamma=3.0, mode="official")
     paper = ReSC(0.5, gamma=0.0)
-    torch.testing.assert_close(official(h1, h2, own, own, 3), paper(h1, h2, own, own, 3))
-    centroid = torch.stack([h2[own == k].mean(0) for k in range(3)])
-    padded = torch.cat([centroid, torch.zeros(2, D, dtype=h1.dtype)])
-    s = h1 @ padded.T / 0.5
-    one = torch.nn.functional.cross_entropy(s, own)
-    back = torch.stack([h1[own == k].mean(0) for k in range(3)])
-    s = h2 @ torch.cat([back, torch.zeros(2, D, dtype=h1.dtype)]).T / 0.5
-    two = torch.nn.functional.cross_entropy(s, own)
-    torch.testing.assert_close(official(h1, h2, own, own, 5), (one + two) / 2)
+    torch.testing.assert_close(official(h1, h2, own1, own2, 3), paper(h1, h2, own1, own2, 3))
+
+    def one_way(h: torch.Tensor, other: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        centroid = torch.stack([other[own == k].mean(0) for k in range(3)])
+        padded = torch.cat([centroid, torch.zeros(2, D, dtype=h.dtype)])
+        return torch.nn.functional.cross_entropy(h @ padded.T / 0.5, own)
+
+    wanted = (one_way(h1, h2, own2) + one_way(h2, h1, own1)) / 2
+    torch.testing.assert_close(official(h1, h2, own1, own2, 5), wanted)
     rbf = ReSC(0.5, gamma=3.0, similarity="rbf", mode="official")
     weighed = ReSC(0.5, gamma=3.0, similarity="rbf")
-    torch.testing.assert_close(rbf(h1, h2, own, own, 3), weighed(h1, h2, own, own, 3))
+    torch.testing.assert_close(rbf(h1, h2, own1, own2, 3), weighed(h1, h2, own1, own2, 3))
     with pytest.raises(ValueError, match="unknown mode 'release'"):
         ReSC(mode="release")  # type: ignore[arg-type]

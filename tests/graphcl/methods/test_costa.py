@@ -94,9 +94,10 @@ def test_a_continued_run_ends_with_the_same_weights(tmp_path: Path, sketch: Any)
             )
             torch.manual_seed(0)
             method = settings.build(34)
-            fit(
+            result = fit(
                 method, data, settings.training, seed=3, folder=folder, progress=False, device="cpu"
             )
+        assert result.resumed_from == (0 if len(cuts) == 1 else 5)
         states.append(method.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 

@@ -85,6 +85,9 @@ def test_bad_settings() -> None:
         ({"communities": 0}, "communities"),
         ({"communities": 2.5}, "got 2.5"),
         ({"stride": 0}, "stride"),
+        ({"scheme": "fame"}, "unknown centrality 'fame'"),
+        ({"threshold": 1.5}, "threshold must be a rate"),
+        ({"inner": 16, "encoder": torch.nn.Linear(12, 8)}, "inner=16"),
     ):
         with pytest.raises(ValueError, match=words):
             GCooL(12, 8, **options)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv
 
-from graphcl.methods import BGRL, COSTA, DGI, GCA, GRACE, GraphMethod, ProGCL
+from graphcl.methods import BGRL, COSTA, DGI, GCA, GRACE, GCooL, GraphMethod, ProGCL
 
 BUILDERS: dict[str, Callable[..., GraphMethod]] = {
     "grace": lambda width, **o: GRACE(width, 8, **o),
@@ -22,6 +22,10 @@ BUILDERS: dict[str, Callable[..., GraphMethod]] = {
     "bgrl": lambda width, **o: BGRL(width, (16, 8), predictor=16, **o),
     "dgi": lambda width, **o: DGI(width, 8, **o),
     "progcl": lambda width, **o: ProGCL(width, 8, epoch_start=1, refresh=2, **o),
+    "gcool": lambda width, **o: GCooL(width, 8, communities=3, stride=1, **o),
+    "gcool-more-communities-than-nodes": lambda width, **o: GCooL(
+        width, 8, communities=40, stride=1, gamma=0.5, **o
+    ),
     "costa": lambda width, **o: COSTA(width, 8, **o),
     "costa-sparse": lambda width, **o: COSTA(width, 8, sketch="sparse", nonzeros=2, **o),
 }
@@ -227,6 +231,8 @@ def test_bad_graphs_are_told(build: Any, graph: Data) -> None:
         for given in (x, x.to_sparse_csr()):
             with pytest.raises(ValueError, match=r"features of 2 of 31 nodes .* first is node 5"):
                 method.prepare(Data(x=given, edge_index=edges))
+            with pytest.raises(ValueError, match=r"features of 2 of 31 nodes .* first is node 5"):
+                method(given, edges)
     with pytest.raises(ValueError, match="no node features"):
         method.prepare(Data(edge_index=edges))
     with pytest.raises(ValueError, match=r"no nodes: x has shape \(0, 12\)"):

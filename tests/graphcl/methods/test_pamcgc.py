@@ -53,6 +53,15 @@ def test_loss_is_the_weighted_sum(graph: Data) -> None:
     assert method.approximation() == method.loss.approximation(z, q)
 
 
+@pytest.mark.parametrize("options", [{}, {"assign": "soft"}, {"mode": "official"}], ids=str)
+def test_a_step_holds_nothing_of_size_n_by_n(options: dict[str, Any], largest: Any) -> None:
+    nodes = 20_000
+    method = build(4, order=2, **options)
+    with largest:
+        method(torch.rand(nodes, 4), torch.randint(nodes, (2, 40_000))).backward()
+    assert largest.entries < nodes * nodes / 20
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"walks": 3}, {"mode": "official"}, {"assign": "soft", "weight": "none"}],

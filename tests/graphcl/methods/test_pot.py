@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 
 from graphcl.losses import POTRegularizer
 from graphcl.losses.pot import DrawnView
-from graphcl.methods import BGRL, DGI, GCA, GRACE, POT, GCooL
+from graphcl.methods import BGRL, COSTA, DGI, GCA, GRACE, POT, GCooL, ProGCL
 from graphcl.methods.grace import GRACE as Family
 from graphcl.pot import edge_budgets
 from graphcl.pot.adjacency import check_view
@@ -17,6 +17,8 @@ HOSTS: dict[str, Any] = {
     "grace": lambda **o: GRACE(12, 8, edge_budget="mean", **o),
     "gca": lambda **o: GCA(12, 8, edge_budget="mean", **o),
     "gcool": lambda **o: GCooL(12, 8, communities=3, edge_budget="mean", **o),
+    "progcl": lambda **o: ProGCL(12, 8, epoch_start=0, scheme="degree", edge_budget="mean", **o),
+    "costa": lambda **o: COSTA(12, 8, edge_budget="mean", **o),
     "deep grace": lambda **o: GRACE(12, 8, layers=3, edge_budget=0.1, activation="prelu", **o),
 }
 
@@ -39,6 +41,12 @@ def test_loss_is_the_hosts_and_the_regularisers(name: str, kind: Any, graph: Dat
     assert not host.encoder._forward_hooks
     loss.backward()
     assert all(bool(p.grad.isfinite().all()) for p in host.encoder.parameters())
+
+
+def test_a_host_that_encodes_one_view_is_refused(graph: Data) -> None:
+    method = POT(COSTA(12, 8, views="single", edge_budget="mean"))
+    with pytest.raises(ValueError, match="encoded 1"):
+        method(graph.x, graph.edge_index)
 
 
 def test_kappa_zero_is_the_host(graph: Data) -> None:

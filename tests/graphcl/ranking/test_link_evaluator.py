@@ -339,6 +339,7 @@ def test_integer_and_half_scores_inference_mode_and_progress(capsys):
         ({"sides": "left"}, [[0, 0, 1]], "left"),
         ({"sides": "relation"}, [[0, 0, 1]], "num_relations"),
         ({"batch_size": 0}, [[0, 0, 1]], "at least 1"),
+        ({"known": torch.tensor([[0, 0, 1]])}, [[0, 0, 1]], "known must be KnownTriples, got"),
         ({"known": KnownTriples(torch.tensor([[0, 0, 99]]))}, [[0, 0, 1]], "100 entities"),
         (
             {"known": KnownTriples(torch.tensor([[0, 9, 1]])), "num_relations": 4},

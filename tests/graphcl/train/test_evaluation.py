@@ -79,7 +79,7 @@ def test_links_repeat_the_runs_own(held_out: Path) -> None:
 
 
 def test_links_of_a_run_that_has_seen_them(full: Path) -> None:
-    with pytest.raises(ValueError, match="would leak; train with --hold-out-links"):
+    with pytest.raises(ValueError, match=r"would leak; train with held_out_links=0\.1"):
         evaluate_run(full, "links")
     assert not (full / "metrics-links.json").exists()
 
