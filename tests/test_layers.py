@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "graphcl.metapaths": LOSSES | BASE,
     "graphcl.pot": KERNELS | {"graphcl.views", "graphcl.encoders"},
     "graphcl.links": LOSSES | BASE,
-    "graphcl.minibatch": LOSSES | BASE,
+    "graphcl.minibatch": LOSSES | BASE | {"graphcl.community"},
     "graphcl.hetero": LOSSES | BASE | EXTRAS,
     "graphcl.methods": LOSSES | BASE | EXTRAS | {"graphcl.hetero"},
     "graphcl.train": LOSSES | BASE | EXTRAS | METHODS,

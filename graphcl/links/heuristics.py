@@ -16,22 +16,26 @@ def common_neighbours(graph: Neighbourhoods, pairs: Tensor) -> Tensor:
         >>> common_neighbours(square, torch.tensor([[0, 0], [2, 1]]))
         tensor([2., 0.], dtype=torch.float64)
     """
-    return heuristic_scores(graph, pairs)[:, 0]
+    return common_neighbour_sum(graph, pairs, _weights(graph)[:, :1])[:, 0]
 
 
 def adamic_adar(graph: Neighbourhoods, pairs: Tensor) -> Tensor:
     """Common neighbours weighted by 1 / log(degree) (Adamic and Adar, 2003); (B,) float64."""
-    return heuristic_scores(graph, pairs)[:, 1]
+    return common_neighbour_sum(graph, pairs, _weights(graph)[:, 1:2])[:, 0]
 
 
 def resource_allocation(graph: Neighbourhoods, pairs: Tensor) -> Tensor:
     """Common neighbours weighted by 1 / degree (Zhou et al., 2009, arXiv 0901.0553); (B,)."""
-    return heuristic_scores(graph, pairs)[:, 2]
+    return common_neighbour_sum(graph, pairs, _weights(graph)[:, 2:])[:, 0]
 
 
 def heuristic_scores(graph: Neighbourhoods, pairs: Tensor) -> Tensor:
     """All three scores (B, 3), in the order above, for one walk through the neighbours."""
+    return common_neighbour_sum(graph, pairs, _weights(graph))
+
+
+def _weights(graph: Neighbourhoods) -> Tensor:
+    """What each node counts as a common neighbour, (N, 3)."""
     # A common neighbour of two different nodes has degree two or more.
     degree = graph.degree.clamp(min=2).double()
-    weights = torch.stack([torch.ones_like(degree), 1 / degree.log(), 1 / degree], dim=1)
-    return common_neighbour_sum(graph, pairs, weights)
+    return torch.stack([torch.ones_like(degree), 1 / degree.log(), 1 / degree], dim=1)

@@ -15,7 +15,7 @@ from graphcl.links.ncn import GAE
 from graphcl.links.neighbourhoods import Neighbourhoods
 from graphcl.probes.links import LinkSplit
 from graphcl.probes.pairs import sample_non_edges
-from graphcl.ranking.ogb import ogb_hits_at_k, ogb_mrr
+from graphcl.ranking.ogb import ogb_hits_at_k, ogb_mean_mrr
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,8 @@ def _epoch(
             raise FloatingPointError(f"the loss is {loss.item()}; try lower learning rates")
         optimizer.zero_grad()
         loss.backward()
+        if split.metric == "mrr":
+            nn.utils.clip_grad_norm_([*encoder.parameters(), *predictor.parameters()], 1.0)
         optimizer.step()
         total += loss.item() * len(rows)
     return total / count
@@ -239,13 +241,7 @@ def judged(
     if metric != "mrr":
         bad = score_pairs(score, negatives, batch_size)
         return float(ogb_hits_at_k(good, bad, int(metric.removeprefix("hits@"))))
-    total, width = 0.0, negatives.shape[1]
-    for rows in torch.arange(positives.shape[1]).split(max(1, batch_size // width)):
-        source = positives[0, rows].repeat_interleave(width)
-        against = score(torch.stack([source, negatives[rows].flatten().long()]))
-        found = ogb_mrr(good[rows], against.view(-1, width))
-        total += float(found["mrr_list"].double().sum())
-    return total / positives.shape[1]
+    return ogb_mean_mrr(score, good, positives[0], negatives, batch_size=batch_size)
 
 
 def score_pairs(score: Callable[[Tensor], Tensor], pairs: Tensor, batch_size: int = 8192) -> Tensor:

@@ -160,4 +160,6 @@ def _hop(data: HeteroData, step: tuple[str, ...], path: str) -> sp.csr_matrix:
                 f"but there are {size}"
             )
     ones = np.ones(len(row), dtype=np.float64)
-    return sp.csr_matrix((ones, (row, column)), shape=shape)
+    hop = sp.csr_matrix((ones, (row, column)), shape=shape)
+    hop.data[:] = 1.0  # copies of an edge are one edge
+    return hop

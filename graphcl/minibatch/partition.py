@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch_geometric.typing
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphcl.community.partitions import louvain
 from graphcl.minibatch.options import Partition
 
 # Louvain in Python takes about a second for 20,000 edges.
@@ -26,7 +25,8 @@ def partition_nodes(
     """Cut a graph into clusters with few edges between them.
 
     - ``metis``: PyG's ``ClusterData``, which needs pyg-lib with METIS or torch-sparse.
-    - ``louvain``: networkx; communities by modularity, as many as there are (not ``parts``).
+    - ``louvain``: :func:`graphcl.community.louvain`; as many communities as there are (not
+      ``parts``).
     - ``bandwidth``: SciPy's reverse Cuthill-McKee order, which puts neighbours next to each other,
       cut evenly; for graphs of any size, with more edges cut than the others.
     - ``auto``: METIS if installed, else Louvain up to 500,000 edges, else ``bandwidth``.
@@ -52,7 +52,7 @@ def partition_nodes(
     if method == "metis":
         return _metis(edge_index, num_nodes, parts)
     if method == "louvain":
-        return _louvain(edge_index, num_nodes, seed)
+        return louvain(edge_index, num_nodes, seed=seed)
     return _bandwidth(edge_index, num_nodes, parts)
 
 
@@ -72,18 +72,6 @@ def _metis(edge_index: Tensor, num_nodes: int, parts: int) -> Tensor:
     found = ClusterData(graph, num_parts=parts, log=False).partition
     labels = torch.empty(num_nodes, dtype=torch.int64)
     labels[found.node_perm] = torch.arange(parts).repeat_interleave(found.partptr.diff())
-    return labels
-
-
-def _louvain(edge_index: Tensor, num_nodes: int, seed: int) -> Tensor:
-    import networkx
-
-    graph: Any = networkx.Graph()
-    graph.add_nodes_from(range(num_nodes))
-    graph.add_edges_from(edge_index.T.tolist())
-    labels = torch.empty(num_nodes, dtype=torch.int64)
-    for label, nodes in enumerate(networkx.community.louvain_communities(graph, seed=seed)):
-        labels[list(nodes)] = label
     return labels
 
 

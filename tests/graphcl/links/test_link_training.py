@@ -155,6 +155,29 @@ def test_negatives_of_citations_keep_the_source() -> None:
     assert told == [(i + 1, found.losses[i], found.curve[i]) for i in range(2)]
 
 
+def test_gradients_of_citations_are_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, split = blocks()
+    norms: list[float] = []
+    step = torch.optim.Adam.step
+
+    def noted(self: torch.optim.Adam, *args: object) -> object:
+        each = [p.grad.norm() for group in self.param_groups for p in group["params"]]
+        norms.append(float(torch.stack(each).norm()))
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    for used in (of_citations(split), split):
+        torch.manual_seed(0)
+        encoder, predictor = PropagationEncoder(5, 8), GAE(8, 8)
+        with torch.no_grad():
+            for weight in predictor.parameters():
+                weight.mul_(10)
+        fit_links(encoder, predictor, x, used, epochs=1, k=20, progress=False)
+    clipped, free = norms
+    assert clipped <= 1 + 1e-5
+    assert free > 2
+
+
 def test_validation_edges_may_be_known_at_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     edges = []
 

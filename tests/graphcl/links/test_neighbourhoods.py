@@ -1,7 +1,6 @@
 """Neighbour lists, heuristics and unit tests T1, T4 and T5 of NCN's specification."""
 
 import math
-import os
 from pathlib import Path
 
 import networkx as nx
@@ -144,11 +143,11 @@ def test_ddi_file_errors(tmp_path: Path) -> None:
         read_ogbl_ddi(root / FILE)
 
 
-def test_published_hits_on_ogbl_ddi() -> None:
-    root = os.environ.get("GRAPHCL_DATA", "")
-    if not root or not (Path(root) / FILE).is_file():
-        pytest.skip(f"no {FILE.as_posix()} under GRAPHCL_DATA")
-    data = load_dataset("ogbl-ddi", root)
+@pytest.mark.real_data
+def test_published_hits_on_ogbl_ddi(data_root: Path) -> None:
+    if not (data_root / FILE).is_file():
+        pytest.skip(f"no {FILE.as_posix()} under the data root")
+    data = load_dataset("ogbl-ddi", data_root)
     graph = Neighbourhoods(data.edge_index, data.num_nodes)
     for split, figures in (("valid", (9.47, 9.66, 7.25)), ("test", (17.73, 18.61, 6.23))):
         positive, negative = (
