@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -31,6 +31,7 @@ Root = Annotated[
         show_default="~/.cache/graphcl-kge",
     ),
 ]
+Probe = Literal["logistic", "adam"]
 MatmulPrecision = Annotated[
     Literal["highest", "high", "medium"],
     typer.Option(
@@ -38,23 +39,6 @@ MatmulPrecision = Annotated[
         "the processor has units for them.",
     ),
 ]
-
-
-class Score(str, Enum):
-    """Scores of provable training."""
-
-    none = "none"
-    pairwise = "pairwise"
-    certified = "certified"
-    official = "official"
-
-
-class Task(str, Enum):
-    """What ``graphcl evaluate`` measures."""
-
-    classify = "classify"
-    cluster = "cluster"
-    links = "links"
 
 
 def run() -> None:
@@ -77,7 +61,11 @@ def datasets() -> None:
 
     table = Table(
         Column("name", no_wrap=True),
-        *("nodes", "edges", "features", "classes", "protocols", "raw files"),
+        *("nodes", "edges", "features", "classes"),
+        Column("protocols", min_width=16),
+        Column("files", no_wrap=True),
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     for name in dataset_names():
         info = dataset_info(name)
@@ -88,9 +76,13 @@ def datasets() -> None:
             str(info.features or "-"),
             str(info.classes or "-"),
             " ".join(info.protocols) or "-",
-            "yes" if info.needs_files else "no",
+            "fetched" if info.downloads else "own" if info.needs_files else "-",
         )
     console.print(table)
+    console.print(
+        "files: [bold]fetched[/bold] where they are absent; your [bold]own[/bold], put into "
+        "--root (the error names the files and where they come from)"
+    )
 
 
 @app.command()
@@ -137,20 +129,18 @@ def train(
     out: Annotated[Path, typer.Option(help="Run directory; the same command continues it.")],
     root: Root = None,
     pot: Annotated[
-        Score,
+        Literal["none", "pairwise", "certified", "official"],
         typer.Option(
             help="Provable training on top of a GRACE-like method; its settings are kappa, "
             "pot_warmup, pot_batch, ..."
         ),
-    ] = Score.none,
+    ] = "none",
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of runs, seeds 0, 1, ...")] = 1,
     protocol: Annotated[
         str | None, typer.Option(help="Evaluation protocol; default the dataset's first.")
     ] = None,
-    probe: Annotated[
-        str, typer.Option(help="Classifier of the linear probe: logistic or adam.")
-    ] = "logistic",
+    probe: Annotated[Probe, typer.Option(help="Classifier of the linear probe.")] = "logistic",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
     matmul_precision: MatmulPrecision = "highest",
@@ -164,8 +154,8 @@ def train(
         ),
     ] = None,
     selection: Annotated[
-        str,
-        typer.Option(help="Clustering: whose weights count; last, silhouette or modularity."),
+        Literal["last", "silhouette", "modularity"],
+        typer.Option(help="Clustering: whose weights count."),
     ] = "last",
     oracle: Annotated[
         bool,
@@ -181,7 +171,8 @@ def train(
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard logs.")] = False,
     progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
     loader: Annotated[
-        str, typer.Option(help="full, neighbor or cluster: the whole graph, or batches of it.")
+        Literal["full", "neighbor", "cluster"],
+        typer.Option(help="The whole graph, or batches of it."),
     ] = "full",
     batch_size: Annotated[int, typer.Option(help="Most seeds of a batch, per device.")] = 1024,
     fan_out: Annotated[
@@ -192,7 +183,7 @@ def train(
         float, typer.Option(help="With a queue: of the slow copy of the encoder that makes keys.")
     ] = 0.99,
     partition: Annotated[
-        str, typer.Option(help="For cluster: auto, metis, louvain or bandwidth.")
+        Literal["auto", "metis", "louvain", "bandwidth"], typer.Option(help="For cluster.")
     ] = "auto",
     hard_every: Annotated[
         int,
@@ -228,10 +219,10 @@ def train(
         seeds=range(seeds),
         protocol=protocol,
         overrides=overrides,
-        pot=pot.value,
+        pot=pot,
         classifier=probe,
         held_out_links=hold_out_links,
-        selection=selection,  # type: ignore[arg-type]
+        selection=selection,
         oracle=oracle,
         approximation=approximation,
         device=device,
@@ -239,12 +230,12 @@ def train(
         progress=progress,
         tensorboard=tensorboard,
         batching=Batching(
-            loader=loader,  # type: ignore[arg-type]
+            loader=loader,
             batch_size=batch_size,
             fan_out=tuple(parse_fan_out(fan_out)),
             queue=queue,
             momentum=key_momentum,
-            partition=partition,  # type: ignore[arg-type]
+            partition=partition,
             hard_every=hard_every,
         ),
         devices=devices,
@@ -270,7 +261,7 @@ def _refuse_unused(context: typer.Context, loader: str) -> None:
         "fan_out": ("neighbor",),
         "partition": ("cluster",),
     }
-    for name, loaders in readers.items() if loader in ("full", "neighbor", "cluster") else ():
+    for name, loaders in readers.items():
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE" and loader not in loaders:
             raise ValueError(
@@ -282,12 +273,14 @@ def _refuse_unused(context: typer.Context, loader: str) -> None:
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Option(help="Run directory.")],
-    task: Annotated[Task, typer.Option(help="What to measure.")] = Task.classify,
+    task: Annotated[
+        Literal["classify", "cluster", "links"], typer.Option(help="What to measure.")
+    ] = "classify",
     root: Root = None,
     protocol: Annotated[
         str | None, typer.Option(help="For classify; default the run's own protocol.")
     ] = None,
-    probe: Annotated[str, typer.Option(help="For classify: logistic or adam.")] = "logistic",
+    probe: Annotated[Probe, typer.Option(help="For classify.")] = "logistic",
     oracle: Annotated[
         bool, typer.Option(help="For cluster: pick the restart by the labels, and say so.")
     ] = False,
@@ -299,9 +292,7 @@ def evaluate(
     from graphcl.cli.report import show_metrics
     from graphcl.train.evaluation import evaluate_run
 
-    metrics = evaluate_run(
-        run, task.value, root=root, protocol=protocol, classifier=probe, oracle=oracle
-    )
+    metrics = evaluate_run(run, task, root=root, protocol=protocol, classifier=probe, oracle=oracle)
     show_metrics(console, metrics)
 
 
