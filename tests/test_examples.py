@@ -10,6 +10,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
     "clustering_pamcgc.py": [["--smoke"]],
     "communities_gcool.py": [["--smoke"]],
+    "demo.py": [["--smoke"]],
+    "demo_kg.py": [["--smoke"]],
     "grace_distributed.py": [["--smoke"]],
     "grace_minibatch.py": [["--smoke"]],
     "hetero_meow.py": [["--smoke", "--method", m] for m in ("meow", "adameow", "heco")],
@@ -31,11 +33,10 @@ QUICK = {
     "pykeen_negatives.py": [["--smoke", "--negatives", n] for n in ("uniform", "hasa", "lemon")],
     "pykeen_text.py": [["--smoke"]],
 }
-ELSEWHERE = {"demo.py", "demo_kg.py"}  # run by ``make demo`` and tests of their own rooms
 
 
 def test_no_example_is_forgotten() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == set(QUICK) | ELSEWHERE
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(QUICK)
 
 
 @pytest.mark.parametrize("name", sorted(QUICK))

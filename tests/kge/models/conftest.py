@@ -13,9 +13,9 @@ import torch
 @pytest.fixture
 def tiny() -> Callable[..., tuple[Any, Any]]:
     """Function that makes a random encoder and a tokenizer which knows the words of some texts."""
-    pytest.importorskip("transformers")
 
     def make(texts: Sequence[str], *, typed: bool = True, **options: Any) -> tuple[Any, Any]:
+        pytest.importorskip("transformers")
         tokenizer = tiny_tokenizer(texts, typed=typed)
         return tiny_encoder(tokenizer, **options), tokenizer
 
