@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ CASES = (
     "segments",
 )
 RESULTS = Path(__file__).parent / "results"
-MARKS = ("<!-- measured -->", "<!-- /measured -->")
+MARKED = re.compile(r"(<!-- measured(?:: ([a-z_ ]+))? -->\n).*?(?=<!-- /measured -->)", re.DOTALL)
+"""Where tables go in a text: all of them, or those of the cases that the first mark names."""
 
 
 def main() -> None:
@@ -44,7 +46,12 @@ def main() -> None:
         "--charts", type=Path, help="draw the cases that have one into this folder, as PNG"
     )
     reporting.add_argument(
-        "--into", type=Path, help=f"put them between {MARKS[0]} and {MARKS[1]} of this file"
+        "--into",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="put them between <!-- measured: CASES --> (all without cases) and <!-- /measured --> "
+        "of these files",
     )
     running = commands.add_parser("run", help="measure one case")
     cases = running.add_subparsers(dest="case", required=True)
@@ -65,15 +72,13 @@ def main() -> None:
         for name in CASES:
             console.print(f"{name:20} {_line(_case(name))}", soft_wrap=True, highlight=False)
     elif options.command == "report":
-        tables = "\n\n".join(markdown(read_json(RESULTS / f"{name}.json")) for name in _measured())
         if options.charts:
             charts(options.charts)
-        if options.into:
-            before, _, rest = options.into.read_text().partition(MARKS[0])
-            after = rest.partition(MARKS[1])[2]
-            options.into.write_text(f"{before}{MARKS[0]}\n{tables}\n{MARKS[1]}{after}")
-        else:
-            console.print(tables, soft_wrap=True, highlight=False, markup=False)
+        written = {file: with_tables(file.read_text()) for file in options.into}
+        for file, text in written.items():
+            file.write_text(text)
+        if not written:
+            console.print(tables(_measured()), soft_wrap=True, highlight=False, markup=False)
     else:
         torch.set_float32_matmul_precision(options.matmul_precision)
         result = {"case": options.case, "environment": environment(), **_run(options)}
@@ -86,6 +91,30 @@ def main() -> None:
         where = result["environment"]
         console.print(f"{where['processor']}, {where['threads']} threads, torch {where['torch']}")
         console.print(table)
+
+
+def with_tables(text: str) -> str:
+    """The text with the committed results between its marks.
+
+    Raises:
+        ValueError: it has no marks, or they name a case without results.
+    """
+
+    def filled(found: re.Match[str]) -> str:
+        names = (found[2] or " ".join(_measured())).split()
+        if unknown := [name for name in names if name not in _measured()]:
+            raise ValueError(f"no results of {unknown} in {RESULTS.name}; there are {_measured()}")
+        return f"{found[1]}{tables(names)}\n"
+
+    new, places = MARKED.subn(filled, text)
+    if not places:
+        raise ValueError("no <!-- measured --> and <!-- /measured --> to put the tables between")
+    return new
+
+
+def tables(names: list[str]) -> str:
+    """The committed results of some cases as Markdown."""
+    return "\n\n".join(markdown(read_json(RESULTS / f"{name}.json")) for name in names)
 
 
 def markdown(result: dict[str, Any]) -> str:

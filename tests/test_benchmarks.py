@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import CASES, RESULTS, main, markdown, measured_on
+from benchmarks.__main__ import CASES, RESULTS, main, markdown, measured_on, with_tables
 from benchmarks.words import percent
 
 QUICK = {
@@ -80,6 +80,28 @@ def test_rows_of_other_calls_name_their_own_machine() -> None:
         "highest; commit c1, c2."
     )
     assert measured_on({"environment": here}).endswith("commit c2.")
+
+
+def test_tables_go_between_the_marks() -> None:
+    text = "a\n<!-- measured: pamc segments -->\nold\n<!-- /measured -->\nb\n"
+    found = with_tables(text)
+    assert found.startswith("a\n<!-- measured: pamc segments -->\n### pamc: ")
+    assert found.endswith("|\n\nProcessor" + found.rpartition("Processor")[2])
+    assert found.count("\n### ") == 2
+    assert "old" not in found
+    assert with_tables(found) == found
+    every = with_tables(text.replace(": pamc segments", ""))
+    assert every.count("\n### ") == len(list(RESULTS.glob("*.json")))
+    with pytest.raises(ValueError, match="no <!-- measured"):
+        with_tables("a\n")
+    with pytest.raises(ValueError, match=r"no results of \['pam'\]"):
+        with_tables(text.replace("pamc", "pam"))
+
+
+@pytest.mark.parametrize("name", ["README.md", "benchmarks/README.md"])
+def test_the_documents_have_the_committed_figures(name: str) -> None:
+    text = (RESULTS.parents[1] / name).read_text()
+    assert with_tables(text) == text, f"run: python -m benchmarks report --into {name}"
 
 
 def test_one_seed_has_no_standard_deviation() -> None:
