@@ -19,9 +19,8 @@ from graphcl.data import load_dataset
 from graphcl.methods import GRACE
 from graphcl.minibatch import Batching
 from graphcl.probes import linear_probe, make_split
-from graphcl.train import fit
+from graphcl.train import TrainingOptions, fit
 from graphcl.train.processes import is_first
-from graphcl.train.recipes import TrainingOptions
 
 
 def main() -> None:

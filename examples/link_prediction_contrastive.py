@@ -16,8 +16,7 @@ from torch import Tensor
 
 from graphcl.data import load_dataset
 from graphcl.encoders.propagation import PropagationEncoder
-from graphcl.links import NCN, NCNC
-from graphcl.links.training import fit_links
+from graphcl.links import NCN, NCNC, fit_links
 from graphcl.methods import GRACE
 from graphcl.probes.links import LinkSplit, hold_out_links, official_links
 from graphcl.views.features import compact_features, identity_features

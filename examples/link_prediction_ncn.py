@@ -23,9 +23,9 @@ from graphcl.links import (
     Neighbourhoods,
     adamic_adar,
     common_neighbours,
+    fit_links,
     resource_allocation,
 )
-from graphcl.links.training import fit_links
 from graphcl.probes.links import hold_out_links
 from graphcl.ranking import ogb_hits_at_k
 from graphcl.views.features import compact_features

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from graphcl.data import load_dataset
 from graphcl.encoders import GCNEncoder
 from graphcl.encoders.propagation import PropagationEncoder
-from graphcl.links import NCN, NCNC
-from graphcl.links.training import fit_links
+from graphcl.links import NCN, NCNC, fit_links
 from graphcl.probes.links import LinkSplit, hold_out_links, official_links
 
 mpl.use("agg")

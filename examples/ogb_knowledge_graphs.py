@@ -21,7 +21,7 @@ from kge.experiment.figures import ogb_figures, ogb_protocol
 
 
 def main() -> None:
-    """Train with PyKEEN's pipeline, then rank validation and test as OGB does."""
+    """Train in one of PyKEEN's loops, then rank validation and test as OGB does."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ogbl-biokg")
     parser.add_argument("--root", type=Path)

@@ -42,6 +42,19 @@ def load_dataset(
     In PyKEEN's pipeline it is ``dataset=load_dataset("wn18rr")``, or by name
     ``dataset="union", dataset_kwargs=dict(name="wn18rr")``.
 
+    Args:
+        name: name, see ``kge datasets``, or a folder with ``train.txt``, ``valid.txt``,
+            ``test.txt`` and, if there are texts, ``entities.tsv`` and ``relations.tsv``.
+        root: folder of raw data, default ``$GRAPHCL_DATA`` and the cache.
+        unseen: ``keep`` the triples of entities or relations that training lacks, or ``drop`` them
+            as PyKEEN does.
+        create_inverse_triples: also train on the inverse of every triple.
+
+    Raises:
+        FileNotFoundError: no such name or folder.
+        ValueError: an empty split or an unknown ``unseen``; as
+            :class:`~kge.triple_files.MalformedFile` a line that is no triple, with its number.
+
     Example:
         >>> graph = load_dataset("umls")
         >>> graph.num_entities, graph.training.num_triples, graph.testing.num_triples

@@ -27,9 +27,10 @@ def segment_sum(
         index: (E,) int64 segment of each row, in any order; or give ``ptr``.
         ptr: (S + 1,) offsets: segment s holds rows ``ptr[s]:ptr[s + 1]``.
         num_segments: S; default ``max(index) + 1``, or ``len(ptr) - 1``.
-        impl: ``torch``, ``torch_scatter`` with the extra ``scatter`` installed, or ``auto``: that
-            is ``torch``, except that on CUDA devices :func:`segment_logsumexp` and
-            :func:`segment_softmax` take ``triton`` (no atomics, differentiable once).
+        impl: ``torch`` (``reference`` and ``chunked`` are the same), ``torch_scatter`` with the
+            extra ``scatter`` installed, or ``auto``: that is ``torch``, except that on CUDA devices
+            :func:`segment_logsumexp` and :func:`segment_softmax` take ``triton`` (no atomics,
+            differentiable once), which the sums, means and maxima do not have.
 
     Returns:
         (S, ...).

@@ -97,8 +97,9 @@ class MEOWLoss(nn.Module):
         proto_weight: :math:`\lambda`.
         impl: see :func:`~graphcl.kernels.negative_logsumexp`.
 
-    Relations: with all nodes in clusters of their own, :func:`InfoNCE` without the positive in its
-    denominator, plus :math:`\log M`.
+    Relations: with all nodes in clusters of their own, :class:`~graphcl.losses.InfoNCE` of given
+    rows (``normalize=False``), one direction, negatives of the other view alone and no positive in
+    the denominator (``symmetric=False, intra_view=False, decoupled=True``), plus :math:`\log M`.
 
     Example:
         >>> y = torch.eye(3)

@@ -4,15 +4,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graphcl.train.evaluation import evaluate_run
     from graphcl.train.experiment import run_experiment
     from graphcl.train.fitting import FitResult, fit
-    from graphcl.train.recipes import Settings, method_names, settings_for
+    from graphcl.train.recipes import Settings, TrainingOptions, method_names, settings_for
 
-__all__ = ["FitResult", "Settings", "fit", "method_names", "run_experiment", "settings_for"]
+__all__ = [
+    "FitResult",
+    "Settings",
+    "TrainingOptions",
+    "evaluate_run",
+    "fit",
+    "method_names",
+    "run_experiment",
+    "settings_for",
+]
 
 _HOMES = {
     "FitResult": "graphcl.train.fitting",
     "Settings": "graphcl.train.recipes",
+    "TrainingOptions": "graphcl.train.recipes",
+    "evaluate_run": "graphcl.train.evaluation",
     "fit": "graphcl.train.fitting",
     "method_names": "graphcl.train.recipes",
     "run_experiment": "graphcl.train.experiment",

@@ -1,4 +1,8 @@
-"""The papers' weightings of negatives, each usable as ``InfoNCE(weight=...)``."""
+"""The papers' weightings of negatives, for ``InfoNCE(weight=...)``, and what they are made of.
+
+:class:`BetaMixture` is fitted for :class:`ProGCLWeight`; :class:`ViewSums` is what a
+:class:`Weighting` of one's own is given.
+"""
 
 from graphcl.weights.ambiguous_band import AmbiguousBand
 from graphcl.weights.beta_mixture import BetaMixture
