@@ -18,6 +18,7 @@ from graphcl.methods import GraphMethod
 from graphcl.train.recipes import method_class, settings_for
 
 METHODS = {
+    "adameow": {},
     "bgrl": {},
     "costa": {},
     "dgi": {},
@@ -42,7 +43,7 @@ _STEPS = 100  # of a training of which the first ones are measured
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the case."""
-    parser.add_argument("--nodes", type=int, nargs="+", default=[1000, 4000, 16000])
+    parser.add_argument("--nodes", type=int, nargs="+", default=[1000, 4000])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--repeats", type=int, default=3)
 

@@ -20,7 +20,8 @@ TAU = 0.4
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the case."""
-    parser.add_argument("--nodes", type=int, nargs="+", default=[1000, 2000, 4000, 8000, 30000])
+    sizes = [200, 1000, 2000, 4000, 8000, 30000]
+    parser.add_argument("--nodes", type=int, nargs="+", default=sizes)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--dense-limit", type=int, default=8000, help="largest N of the rival")

@@ -1,4 +1,4 @@
-"""Lightning's loop against a plain loop: GRACE on Cora (digits without data), seconds an epoch."""
+"""Lightning's loop against a plain loop: GRACE, seconds an epoch."""
 
 from __future__ import annotations
 
