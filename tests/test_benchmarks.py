@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.__main__ import CASES, RESULTS, main, markdown, measured_on, with_tables
+from benchmarks.cases import accuracy, kg_negatives, kg_quality, pot
 from benchmarks.words import percent
 
 QUICK = {
@@ -41,12 +44,39 @@ QUICK = {
     "pamc_step": ["--dataset", "karate", "--nodes", "60", "--repeats", "1"],
     "segments": ["--rows", "500", "--segments", "50", "--width", "4", "--repeats", "1"],
 }
-TRAINED = {"accuracy", "kg_negatives", "kg_quality", "lightning_overhead", "pot"}
-"""Cases that train for minutes; what they call is tested in its own room."""
+TRAINED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "accuracy": (
+        {"ENTRIES": [accuracy.Entry("karate", "grace", "random10", 2, {"epochs": 2}, "none")]},
+        [],
+    ),
+    "kg_negatives": (
+        {"REGIMES": {"nations": {"usual": kg_negatives.Regime(4, 512, 8, 2, 1)}}},
+        [
+            *("--models", "complex", "--methods", "uniform", "hasa", "--seeds", "1"),
+            *("--rates", "0.01", "0.05"),
+        ],
+    ),
+    "kg_quality": (
+        {
+            "ENTRIES": {
+                "nations": kg_quality.Entry(
+                    "nations", "complex", 1, 0.1, {**kg_quality.COMPLEX, "frequency": 1}, 2
+                )
+            }
+        },
+        ["--threads", "1"],
+    ),
+    "lightning_overhead": ({}, ["--dataset", "karate", "--epochs", "2", "--repeats", "1"]),
+    "pot": (
+        {"ENTRIES": [pot.Entry("grace", "karate", {"epochs": 2, "hidden": 8})]},
+        ["--seeds", "2", "--kappas", "0.2", "0.4"],
+    ),
+}
+"""Cases that train for minutes, what stands in for their tables of work, and their options."""
 
 
 def test_no_case_is_forgotten() -> None:
-    assert set(CASES) == set(QUICK) | TRAINED
+    assert set(CASES) == set(QUICK) | set(TRAINED)
 
 
 @pytest.mark.parametrize("name", sorted(QUICK))
@@ -62,6 +92,34 @@ def test_the_quick_form_runs(name: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert text.startswith(f"### {name}: ")
     widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(TRAINED))
+def test_cases_that_train_run_and_continue(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, options = TRAINED[name]
+    for attribute, value in tables.items():
+        monkeypatch.setattr(f"benchmarks.cases.{name}.{attribute}", value)
+    out = tmp_path / "result.json"
+    words = ["run", name, *options, "--json", str(out)]
+    if name != "lightning_overhead":
+        words += ["--out", str(tmp_path / "runs")]
+    monkeypatch.setattr("sys.argv", ["benchmarks", *words])
+    before = torch.get_num_threads()
+    try:
+        main()
+        first = json.loads(out.read_text())
+        text = markdown(first)
+        assert text.startswith(f"### {name}: ")
+        widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+        assert len(widths) == 1
+        if name != "lightning_overhead":
+            main()  # what lies under --out is not trained again
+            assert json.loads(out.read_text())["rows"] == first["rows"]
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)

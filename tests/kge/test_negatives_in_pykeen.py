@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -260,3 +262,38 @@ def test_t16_negatives_are_on_the_device_of_the_positives(name: str) -> None:
     negatives, mask = _sampler(name, triples).sample(positive_batch=triples.cuda())
     assert negatives.is_cuda
     assert mask is None or mask.is_cuda
+
+
+@pytest.mark.parametrize("kind", ["hasa", "lemon", "inbatch"])
+def test_trackers_get_losses_and_figures(kind: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"training_loop": "inbatch"}
+    if kind != "inbatch":
+        options = {"negative_sampler": kind, "negative_sampler_kwargs": SAMPLERS[kind]}
+    if kind == "hasa":
+        options["loss"] = "hasa"
+    path = tmp_path / "tracked.csv"
+    result = pipeline(
+        dataset="nations",
+        model="distmult",
+        model_kwargs={"embedding_dim": 8},
+        **options,
+        evaluator="fusedrankbased",
+        training_kwargs={
+            "num_epochs": 2,
+            "batch_size": 512,
+            "use_tqdm": False,
+            "callbacks": "bindmodel",
+        },
+        evaluation_kwargs={"use_tqdm": False},
+        result_tracker="csv",
+        result_tracker_kwargs={"path": path},
+        random_seed=0,
+        device="cpu",
+    )
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    losses = [float(row["value"]) for row in rows if row["key"] == "loss"]
+    assert losses == pytest.approx(result.losses)
+    mean_rank = "both.realistic.inverse_harmonic_mean_rank"
+    figures = [float(row["value"]) for row in rows if row["key"].endswith(mean_rank)]
+    assert figures == pytest.approx([result.get_metric("mrr")])
