@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 # A GPU wants much at once; other devices are given the size here, CPUs one that suits their cache.
 _SIDE = {"cuda": 8192, "mps": 1024}
@@ -70,3 +71,17 @@ def blocks(count: int, size: int) -> Iterator[slice]:
     """Consecutive slices of ``size`` covering ``range(count)``."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
+
+
+def work_blocks(work: Tensor, budget: int) -> Iterator[slice]:
+    """Consecutive blocks of rows with so much ``work`` (B,) that add up to ``budget`` at most.
+
+    A row of more work than that is a block by itself.
+    """
+    done = work.cumsum(0)
+    start = 0
+    while start < len(work):
+        before = int(done[start - 1]) if start else 0
+        stop = max(int(torch.searchsorted(done, before + budget, right=True)), start + 1)
+        yield slice(start, stop)
+        start = stop

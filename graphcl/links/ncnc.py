@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from graphcl.kernels.tiles import work_blocks
 from graphcl.links.ncn import NCN, check_input
-from graphcl.links.neighbourhoods import Neighbourhoods, blocks, common_neighbour_sum, pool
+from graphcl.links.neighbourhoods import Neighbourhoods, common_neighbour_sum, pool
 
 # Blocks of a batch whose weights are kept for the gradient; those of further ones are made anew.
 _KEPT = 32
@@ -99,7 +100,7 @@ class NCNC(NCN):
             return pool(pair, node, values, at.stop - at.start, likely)
 
         parts: list[Tensor] = []
-        for at in blocks(seen.degree[ends[0]], self.max_candidates):
+        for at in work_blocks(seen.degree[ends[0]], self.max_candidates):
             if len(parts) < _KEPT:
                 parts.append(completed(at, values))
             else:

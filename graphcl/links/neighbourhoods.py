@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+
+from graphcl.kernels.tiles import work_blocks
 
 
 class Neighbourhoods:
@@ -124,20 +125,6 @@ class Neighbourhoods:
         return position, self.keys[at] % max(self.num_nodes, 1)
 
 
-def blocks(work: Tensor, budget: int) -> Iterator[slice]:
-    """Consecutive blocks of rows with so much ``work`` (B,) that add up to ``budget`` at most.
-
-    A row of more work than that is a block by itself.
-    """
-    done = work.cumsum(0)
-    start = 0
-    while start < len(work):
-        before = int(done[start - 1]) if start else 0
-        stop = max(int(torch.searchsorted(done, before + budget, right=True)), start + 1)
-        yield slice(start, stop)
-        start = stop
-
-
 def pool(
     pair: Tensor, node: Tensor, values: Tensor, num_pairs: int, weight: Tensor | None = None
 ) -> Tensor:
@@ -200,6 +187,6 @@ def common_neighbour_sum(
     shorter = torch.minimum(graph.degree[u], graph.degree[v])
     parts = [
         pool(*graph.common(pairs[:, at]), values, at.stop - at.start)
-        for at in blocks(shorter, budget)
+        for at in work_blocks(shorter, budget)
     ]
     return torch.cat(parts) if parts else values.new_zeros(0, values.shape[1])

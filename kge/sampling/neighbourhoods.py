@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from graphcl.kernels.tiles import work_blocks
 from kge.sampling.similar_members import SimilarMembers
 from kge.text.clusters import Clusters
 
@@ -89,11 +89,11 @@ class Neighbourhoods:
         distinct, row = torch.unique(anchor, return_inverse=True)
         order = row.argsort()
         bounds = torch.searchsorted(row[order], torch.arange(len(distinct) + 1))
-        for start, stop in _blocks(self.size[self.near[distinct]].sum(1)):
-            slots = order[bounds[start] : bounds[stop]]
-            similar = self._similar(distinct[start:stop])
+        for at in work_blocks(self.size[self.near[distinct]].sum(1), _SIMILARITIES):
+            slots = order[bounds[at.start] : bounds[at.stop]]
+            similar = self._similar(distinct[at])
             drawn[slots] = self._choose(
-                anchor[slots], exclude[slots], share[slots], similar, row[slots] - start
+                anchor[slots], exclude[slots], share[slots], similar, row[slots] - at.start
             )
         return drawn
 
@@ -177,18 +177,6 @@ def _distinct(ids: Tensor) -> Tensor:
     repeated = torch.zeros_like(ids, dtype=torch.bool)
     repeated[:, 1:] = ids[:, 1:] == ids[:, :-1]
     return torch.where(repeated, _NONE, ids)
-
-
-def _blocks(sizes: Tensor) -> Iterator[tuple[int, int]]:
-    """Consecutive rows whose sizes add up to a bounded total, at least one row at a time."""
-    total = sizes.cumsum(0)
-    start = 0
-    while start < len(sizes):
-        before = int(total[start - 1]) if start else 0
-        stop = int(torch.searchsorted(total, before + _SIMILARITIES, right=True))
-        stop = max(stop, start + 1)
-        yield start, stop
-        start = stop
 
 
 def _weights(distance: Tensor, kind: str) -> Tensor | None:

@@ -164,7 +164,7 @@ def _itself(draw: CandidateDraw) -> CandidateDraw:
     return draw
 
 
-def hidden_answers(
+def known_answers(
     triples: Tensor, side: Side, ids: Tensor, known: KnownTriples | None, num_entities: int
 ) -> Exclude:
     """The pairs (row, candidate) that are true: known answers, or without ``known`` the own one.

@@ -25,7 +25,7 @@ from kge.training.candidates import (
     Pool,
     TripleRows,
     check_pool,
-    hidden_answers,
+    known_answers,
 )
 from kge.training.duality_norm import duality_norm
 from kge.training.nuclear_norm import nuclear_3_norm
@@ -317,7 +317,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
             exclude = Exclude.csr(nothing, nothing[:0])
         else:
             known = self._known if self.exclude_known else None
-            exclude = hidden_answers(asked, side, candidates.ids, known, self._entities)
+            exclude = known_answers(asked, side, candidates.ids, known, self._entities)
         fold = batch_fold(
             self.model,
             vectors,

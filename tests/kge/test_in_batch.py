@@ -20,7 +20,7 @@ import kge
 from graphcl.ranking.known import KnownTriples
 from kge.structure import Side
 from kge.training.candidate_mass import batch_fold, batch_vectors, candidate_mass
-from kge.training.candidates import COLUMN, CandidateDraw, hidden_answers
+from kge.training.candidates import COLUMN, CandidateDraw, known_answers
 from kge.training.in_batch import InBatchTrainingLoop
 from kge.training.query_groups import SideRows, distinct_queries
 
@@ -338,7 +338,7 @@ def test_candidates_are_the_answers_of_the_batch_and_the_pool() -> None:
     assert {5, 9} <= set(mixed.tail.ids.tolist())
 
 
-def test_hidden_answers_are_those_known_among_the_candidates() -> None:
+def test_known_answers_are_those_known_among_the_candidates() -> None:
     generator = torch.Generator().manual_seed(0)
     triples = torch.stack(
         [torch.randint(n, (200,), generator=generator) for n in (20, 3, 20)], 1
@@ -348,9 +348,9 @@ def test_hidden_answers_are_those_known_among_the_candidates() -> None:
     for side in ("head", "tail"):
         corrupted = rows[:, None].repeat(1, len(ids), 1)
         corrupted[..., COLUMN[side]] = ids
-        dense = hidden_answers(rows, side, ids, known, 20).dense(len(rows), len(ids))
+        dense = known_answers(rows, side, ids, known, 20).dense(len(rows), len(ids))
         assert torch.equal(dense, known.contains(corrupted))
-        own = hidden_answers(rows, side, ids, None, 20).dense(len(rows), len(ids))
+        own = known_answers(rows, side, ids, None, 20).dense(len(rows), len(ids))
         assert torch.equal(own, ids == rows[:, COLUMN[side], None])
 
 
@@ -581,7 +581,7 @@ def test_scores_of_a_fold_are_the_models_own() -> None:
                 tau=1.0,
                 beta=0.0,
                 log_weight=torch.arange(4.0).double(),
-                exclude=hidden_answers(rows, side, ids, None, 14),
+                exclude=known_answers(rows, side, ids, None, 14),
             )
             hidden = ids == rows[:, COLUMN[side], None]
             logits = (dense[:, ids] + torch.arange(4.0)).masked_fill(hidden, -torch.inf)
