@@ -16,7 +16,7 @@ from pykeen.training.training_loop import TrainingLoop
 from benchmarks.timing import paired, quantiles
 from graphcl.ranking.known import KnownTriples
 from kge.datasets import load_dataset
-from kge.training.candidates import CandidateDraw, hidden_answers
+from kge.training.candidates import CandidateDraw, known_answers
 from kge.training.in_batch import InBatchTrainingLoop
 
 LOOPS = ("inbatch", "slcwa")
@@ -98,7 +98,7 @@ def fewest_negatives(options: argparse.Namespace, graph: Any, batches: int = 20)
     for _ in range(batches):
         batch = draw(triples[torch.randperm(len(triples))[: options.batch]])
         for side, one in (("head", batch.head), ("tail", batch.tail)):
-            hidden = hidden_answers(batch.triples[side], side, one.ids, known, graph.num_entities)
+            hidden = known_answers(batch.triples[side], side, one.ids, known, graph.num_entities)
             most = int(hidden.ptr.diff().max())
             fewest = min(fewest, len(one.ids) - most)
     return fewest

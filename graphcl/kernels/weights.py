@@ -245,8 +245,8 @@ class GroupWeight(TileWeight):
 class LowRankWeight(TileWeight):
     """Weights of low rank, ``w_ij = query_factor[i] . key_factor[j]`` (soft community pairs).
 
-    The product is the weight itself, not its logarithm; it must not be negative. A pair whose
-    product is zero takes no part and gives its factors no gradient.
+    The product is the weight itself, not its logarithm; a negative one makes the sum NaN. A pair
+    whose product is zero takes no part and gives its factors no gradient.
 
     Args:
         query_factor: (Q, R), may require a gradient.
@@ -276,11 +276,6 @@ class LowRankWeight(TileWeight):
     ) -> Tensor:
         """See :meth:`TileWeight.tile`."""
         weight = parameters[0][rows] @ parameters[1][columns].T
-        if bool((weight < 0).any()):
-            raise ValueError(
-                f"LowRankWeight has a weight of {float(weight.min()):g}: products of its factors "
-                "must not be negative"
-            )
         # Filled before the logarithm: its infinite slope at 0 would reach the factors as NaN.
         absent = weight == 0
         return weight.masked_fill(absent, 1.0).log().masked_fill(absent, -torch.inf)

@@ -65,7 +65,8 @@ def fit_links(
     generator. Encoder and predictor hold those weights afterwards.
 
     An official split is judged by its own metric. Where that is ``mrr``, negatives in training keep
-    the source of a positive and draw its target, as the split's own negatives do.
+    the source of a positive and draw its target, as the split's own negatives do, and gradients are
+    clipped to a norm of one, as NCN does for ogbl-citation2.
 
     Args:
         encoder: maps (x, edge_index) to (N, D).

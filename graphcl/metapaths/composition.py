@@ -73,7 +73,7 @@ def compose(data: HeteroData, path: PathLike) -> MetaPath:
     """Find the relations of a meta-path in a graph.
 
     A hop from one node type to another takes the one edge type that leads there; where there is
-    none, the one that leads back, reversed.
+    none, the one that leads back, reversed. Copies of an edge are one edge.
 
     Args:
         data: the graph.

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphcl.losses.pool import CandidatePool
+from graphcl.methods.finite import check_finite, check_finite_once
 from graphcl.methods.preparation import Preparation
-from graphcl.methods.pretraining import check_finite
 
 
 class Method(nn.Module, ABC):
@@ -101,18 +101,16 @@ class GraphMethod(Method):
     Views are drawn from torch's global random generator.
     """
 
-    _checked: Tensor | None = None
-
-    def __call__(self, x: Tensor, edge_index: Any, **options: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """:meth:`forward`, for features that are looked at once for each new tensor.
 
         Raises:
             ValueError: features that are NaN or infinite.
         """
-        if x is not self._checked and x.dim() == 2:
-            check_finite(x)
-            self._checked = x
-        return super().__call__(x, edge_index, **options)
+        x = args[0] if args else kwargs.get("x")
+        if isinstance(x, Tensor):
+            check_finite_once(x)
+        return super().__call__(*args, **kwargs)
 
     @abstractmethod
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from graphcl.methods.finite import check_finite_once
 from graphcl.methods.gcool import GCooL
 
 if TYPE_CHECKING:
@@ -90,9 +91,10 @@ class MultiplexGCooL(nn.Module):
             edge_indices: V tensors (2, E_v) of directed edges.
 
         Raises:
-            ValueError: not V of them.
+            ValueError: not V of them, or features that are NaN or infinite.
         """
         self._check(edge_indices)
+        check_finite_once(x)
         methods = self._methods()
         drawn: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 

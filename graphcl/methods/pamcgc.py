@@ -17,8 +17,9 @@ from graphcl.kernels.segments import segment_mean
 from graphcl.losses.pamc import Approximation, PamC
 from graphcl.losses.precision import widened
 from graphcl.methods.clustering import ClusteringMethod
+from graphcl.methods.finite import check_finite
 from graphcl.methods.preparation import Preparation
-from graphcl.methods.pretraining import check_finite, pretrain
+from graphcl.methods.pretraining import pretrain
 from graphcl.probes import cluster_nodes
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graphcl.encoders.autoencoder import Autoencoder
+from graphcl.methods.finite import check_finite
 from graphcl.methods.preparation import Preparation
 
 
@@ -85,18 +86,3 @@ def pretrain(
         )
     autoencoder.train(training)
     return losses
-
-
-def check_finite(x: Tensor) -> None:
-    """Raise ``ValueError`` naming the first row of (N, F) features, dense or CSR, not finite."""
-    if x.layout == torch.sparse_csr:
-        entries = (~torch.isfinite(x.values())).nonzero().flatten()
-        rows = torch.searchsorted(x.crow_indices(), entries.to(x.crow_indices()), right=True) - 1
-        bad = rows.unique()
-    else:
-        bad = (~torch.isfinite(x)).any(1).nonzero().flatten()
-    if len(bad):
-        raise ValueError(
-            f"features of {len(bad)} of {len(x)} nodes are not finite, the first is node "
-            f"{int(bad[0])}; replace NaN and infinity before training"
-        )

@@ -111,9 +111,17 @@ def ogb_mean_mrr(
 
     Raises:
         NonFiniteScores: a score is NaN.
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, no pairs or no negatives.
     """
+    _check_positive(positive)
+    if source.shape != positive.shape or negatives.dim() != 2 or len(negatives) != len(source):
+        raise ValueError(
+            f"source must be ({len(positive)},) and negatives ({len(positive)}, M), got "
+            f"{tuple(source.shape)} and {tuple(negatives.shape)}"
+        )
     total, width = 0.0, negatives.shape[1]
+    if not width:
+        raise ValueError("each pair needs at least one negative, got negatives of width 0")
     for rows in torch.arange(len(source)).split(max(1, batch_size // width)):
         pairs = torch.stack(
             [source[rows].repeat_interleave(width), negatives[rows].flatten().long()]

@@ -109,7 +109,7 @@ def _classify(
 ) -> tuple[dict[str, float], str]:
     _labels(data)
     if protocol is None:
-        raise ValueError("give a --protocol: the run has none")
+        raise ValueError("give a protocol: the run has none")
     asked = {**config, "protocol": protocol, "classifier": classifier}
     if protocol != config["protocol"]:
         asked.pop("labels_per_class", None)

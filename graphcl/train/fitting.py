@@ -289,7 +289,7 @@ def _device(name: str, count: int) -> tuple[str, list[int] | int]:
         if index not in ("", str(number)) or number >= torch.cuda.device_count():
             raise ValueError(
                 f"device {name!r} was asked for, but this machine has "
-                f"{torch.cuda.device_count()} CUDA devices; use --device cpu"
+                f"{torch.cuda.device_count()} CUDA devices; use device='cpu'"
             )
         return "cuda", [number]
     raise ValueError(f"unknown device {name!r}; choose from auto, cpu, cuda, cuda:N")

@@ -214,7 +214,10 @@ def negatives(
             "the training triples: false negatives, diversity, speed."
         ),
     ] = None,
-    num: Annotated[int, typer.Option("-n", min=1, help="Entities per side.")] = 10,
+    num: Annotated[
+        int | None,
+        typer.Option("-n", min=1, help="With --triple: entities per side.", show_default="10"),
+    ] = None,
     run: Annotated[
         Path | None, typer.Option(help="Run directory, whose model mines and scores.")
     ] = None,
@@ -226,6 +229,8 @@ def negatives(
     ] = None,
 ) -> None:
     """Show what a sampler offers for one triple, and which of it is known to be true.
+
+    Without a triple, how it does on all of training: false negatives, diversity, speed.
 
     Example: kge negatives --dataset nations --sampler uniform --triple "brazil ngo china" -n 5
     """
@@ -239,12 +244,14 @@ def negatives(
     if run is None and sampler.lower() == "hasa" and "hard_share" not in overrides:
         _tell("no model, so that nothing is mined: give --run to see hard negatives")
     if triple is None:
+        if num is not None:
+            raise ValueError(f"-n {num} is for the negatives of one triple: add --triple")
         found = report(dataset, sampler, **shared)
         show_report(console, found)
         header: tuple[str, ...] = ("figure", "value")
         rows = report_rows(found)
     else:
-        offered = offer(dataset, sampler, triple, num=num, **shared)
+        offered = offer(dataset, sampler, triple, num=num or 10, **shared)
         show_offers(console, triple, offered)
         header, rows = OFFERED, offered_rows(offered)
     if out is not None:

@@ -34,7 +34,7 @@ def device_of(name: str) -> torch.device:
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"there is no device {name!r}: PyTorch sees {torch.cuda.device_count()} CUDA devices; "
-            "use --device cpu or auto"
+            "use cpu or auto"
         )
     return torch.device(name)
 

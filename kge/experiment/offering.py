@@ -24,7 +24,7 @@ from kge.experiment.run_directory import finished_run, seed_folder
 from kge.experiment.running import what_was_trained
 from kge.experiment.settings import NEGATIVES, SAMPLING
 from kge.registration import register
-from kge.sampling.hasa import default_structural
+from kge.sampling.hasa import HaSaNegativeSampler, default_structural
 from kge.sampling.offers import OfferedNegative, describe_negatives
 from kge.sampling.report import SamplerReport, sampler_report
 from kge.structure import StructureIndex
@@ -113,6 +113,8 @@ def report(
     """How many negatives of a sampler are known to be true, how diverse they are, how quick.
 
     Positives are the training triples; other arguments and errors are those of :func:`offer`.
+    Structural columns of ``hasa``, which hold likely true answers, are left out unless
+    ``num_structural`` is given.
 
     Example:
         >>> found = report("nations", "uniform", num_negatives=1000)
@@ -120,6 +122,9 @@ def report(
         ['test', 'train', 'valid']
     """
     opened = open_sampler(dataset, sampler, root=root, run=run, overrides=overrides)
+    asked = any(key.rpartition(".")[2] == "num_structural" for key in overrides or {})
+    if isinstance(opened.sampler, HaSaNegativeSampler) and not asked:
+        opened.sampler.leave_out_structural()
     with _nothing_is_trained():
         return sampler_report(
             opened.sampler,

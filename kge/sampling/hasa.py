@@ -236,6 +236,10 @@ class HaSaNegativeSampler(NegativeSampler):
         if count and loss.needs_estimate:
             loss.tau_plus_estimate.fill_(self.estimate_tau_plus().overall)
 
+    def leave_out_structural(self) -> None:
+        """Draw negatives in all columns; for looks at what is drawn, not for training."""
+        self._columns_structural = 0
+
     def sample(self, positive_batch: Tensor) -> tuple[Tensor, Tensor | None]:
         """(*batch, n, 3) negatives, and which are valid, (*batch, n), or None for all."""
         if self._loop is None:

@@ -1119,14 +1119,6 @@ def test_sides_swap_with_the_inputs(size: tuple[int, int, int], tau: float) -> N
             ),
             r"exclude must be an Exclude, got Tensor.*same_group",
         ),
-        (
-            lambda: negative_logsumexp(
-                torch.zeros(3, 2),
-                torch.zeros(4, 2),
-                log_weight=LowRankWeight(torch.ones(3, 1), torch.tensor([[1.0], [-2], [1], [1]])),
-            ),
-            "LowRankWeight has a weight of -2",
-        ),
     ],
 )
 def test_errors_name_the_value(call: Callable[[], Any], names: str) -> None:

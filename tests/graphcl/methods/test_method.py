@@ -1,5 +1,7 @@
 """What every method promises, whichever it is."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -233,6 +235,8 @@ def test_bad_graphs_are_told(build: Any, graph: Data) -> None:
                 method.prepare(Data(x=given, edge_index=edges))
             with pytest.raises(ValueError, match=r"features of 2 of 31 nodes .* first is node 5"):
                 method(given, edges)
+            with pytest.raises(ValueError, match=r"features of 2 of 31 nodes .* first is node 5"):
+                method(x.to_sparse_coo(), edges)
     with pytest.raises(ValueError, match="no node features"):
         method.prepare(Data(edge_index=edges))
     with pytest.raises(ValueError, match=r"no nodes: x has shape \(0, 12\)"):
@@ -240,6 +244,18 @@ def test_bad_graphs_are_told(build: Any, graph: Data) -> None:
     prepared = method.prepare(graph)
     assert prepared.x is graph.x
     assert prepared.edge_index is edges
+
+
+def test_learned_features_are_taken_and_not_kept(graph: Data) -> None:
+    method = GRACE(12, 8)
+    learned = nn.Embedding.from_pretrained(graph.x, freeze=False)
+    names = set(method.state_dict())
+    method(learned.weight, graph.edge_index).backward()
+    method(x=2 * learned.weight, edge_index=graph.edge_index).backward()
+    assert learned.weight.grad.isfinite().all()
+    assert set(method.state_dict()) == names
+    copied = copy.deepcopy(method)
+    assert pickle.loads(pickle.dumps(copied)).state_dict().keys() == names
 
 
 def test_repeated_edges_and_self_loops_are_taken(build: Any, graph: Data) -> None:

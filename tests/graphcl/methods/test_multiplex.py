@@ -57,6 +57,13 @@ def test_loss_is_the_sum_over_unordered_pairs(relations: Any, share: bool) -> No
         torch.testing.assert_close(method(x, edges), torch.stack(want).sum())
 
 
+def test_features_that_are_not_finite_are_named(relations: Any) -> None:
+    x, edges = relations
+    x[3, 1] = torch.nan
+    with pytest.raises(ValueError, match="features of 1 of 20 nodes"):
+        MultiplexGCooL(12, 3, 8, communities=4)(x, edges)
+
+
 def test_a_step_holds_nothing_of_size_n_by_n(largest: Any) -> None:
     nodes = 20_000
     method = MultiplexGCooL(4, 2, 4, communities=5, gamma=0.1)

@@ -200,6 +200,8 @@ def test_negatives(command: Any, finished: Path, tmp_path: Path) -> None:
     assert figures["sampler"] == "BernoulliNegativeSampler"
     assert 0 < float(figures["known_rate test"]) < 0.1
     assert "known_rate test" in shown.out
+    shown = command(*words, "uniform", "-n", 3)
+    assert (shown.code, "-n 3 is for the negatives of one triple" in shown.err) == (2, True)
     shown = command(*words, "hasa", "--triple", "algae isa plant")
     assert (shown.code, shown.err) == (2, "kge: unknown entity 'algae' (did you mean 'alga'?)\n")
 
