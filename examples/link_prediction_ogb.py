@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--edges", type=int, default=0, help="training edges an epoch, 0 for all")
     parser.add_argument("--batch-size", type=int, help="instead of the release's")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/link-prediction-ogb"))
     parser.add_argument("--smoke", action="store_true", help="a graph of 60 nodes, two epochs")
     options = parser.parse_args()
@@ -111,7 +112,9 @@ def main() -> None:
 
     fit |= {"epochs": options.epochs, "edges_per_epoch": options.edges, "report": report}
     fit["validation_edges_at_test"] = options.dataset == "ogbl-collab"  # as OGB allows
-    found = fit_links(encoder, kind, x, split, **fit)
+    device = torch.device(options.device)
+    on_device = encoder.to(device), kind.to(device), x.to(device), split.to(device)
+    found = fit_links(*on_device, **fit)
     print(f"{found.metric} {found.test:.4f} on test, epoch {found.best_epoch} of {len(rows)}")
 
 

@@ -67,7 +67,7 @@ def main() -> None:
     )
     print(ogb_protocol(graph, candidates))
     for split in ("validation", "test"):
-        found = ogb_figures(model, graph, split, candidates=candidates, seed=0)
+        found = ogb_figures(model, graph, split, candidates=candidates, seed=0, progress=True)
         print(split, ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
 
 

@@ -98,7 +98,7 @@ def fewest_negatives(options: argparse.Namespace, graph: Any, batches: int = 20)
     for _ in range(batches):
         batch = draw(triples[torch.randperm(len(triples))[: options.batch]])
         for side, one in (("head", batch.head), ("tail", batch.tail)):
-            hidden = known_answers(batch.triples[side], side, one.ids, known, graph.num_entities)
+            hidden = known_answers(batch.triples[side], side, one.ids, known)
             most = int(hidden.ptr.diff().max())
             fewest = min(fewest, len(one.ids) - most)
     return fewest

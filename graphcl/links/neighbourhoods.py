@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ class Neighbourhoods:
         u, v = pairs.long()
         return u, v
 
-    @property
+    @cached_property
     def edge_index(self) -> Tensor:
         """(2, 2 M) edges in both directions, sorted."""
         size = max(self.num_nodes, 1)
@@ -71,19 +72,26 @@ class Neighbourhoods:
         return self._contains(u, v)
 
     def _contains(self, u: Tensor, v: Tensor) -> Tensor:
+        return self._find(u, v)[1]
+
+    def _find(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the keys of pairs would stand (B,), and whether they do (B,)."""
         if not self.keys.numel():
-            return torch.zeros_like(u, dtype=torch.bool)
+            return torch.zeros_like(u), torch.zeros_like(u, dtype=torch.bool)
         wanted = u * self.num_nodes + v
         at = torch.searchsorted(self.keys, wanted).clamp(max=len(self.keys) - 1)
-        return self.keys[at] == wanted
+        return at, self.keys[at] == wanted
 
     def without(self, pairs: Tensor) -> Neighbourhoods:
         """The graph less these edges (2, B), in both directions; other pairs are ignored."""
         u, v = self.checked(pairs)
-        gone = torch.cat([u * self.num_nodes + v, v * self.num_nodes + u])
+        stay = torch.ones_like(self.keys, dtype=torch.bool)
+        for one, other in ((u, v), (v, u)):
+            at, there = self._find(one, other)
+            stay[at[there]] = False
         rest = object.__new__(Neighbourhoods)
         rest.num_nodes = self.num_nodes
-        rest._index(self.keys[~torch.isin(self.keys, gone)])
+        rest._index(self.keys[stay])
         return rest
 
     def thinned(self, share: float) -> Neighbourhoods:

@@ -139,8 +139,8 @@ def linear_probe(
                 strengths,
             )
             accuracy = float((model.predict(held_rows) == held_labels).mean())
-        predicted = model.predict(_rows(z, test))
-        shares = model.predict_proba(_rows(z, test))
+        rows = _rows(z, test)
+        predicted, shares = model.predict(rows), model.predict_proba(rows)
         selected = {"C": strength}
     truth = y[test].cpu().numpy()
     correct = float((predicted == truth).mean())

@@ -46,6 +46,14 @@ class LinkSplit:
     seed: int | None
     metric: str = ""
 
+    def to(self, device: torch.device | str) -> "LinkSplit":
+        """The same split with its tensors on a device."""
+        moved: dict[str, Any] = {
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in vars(self).items()
+        }
+        return LinkSplit(**moved)
+
 
 @dataclass(frozen=True)
 class LinkResult:

@@ -191,8 +191,15 @@ class Patience(EarlyStopping):
         trainer.should_stop = self.wait_count >= self.patience
 
 
+_CHECKPOINT_SHARE = 20
+"""Times what a checkpoint takes pass before the next one."""
+
+
 class RollingCheckpoint(Checkpoint):
     """Save ``checkpoint.ckpt`` after a step or at the end of an epoch, at most every ``seconds``.
+
+    Large ones are saved less often, so that they take a twentieth of the time at most; with 0
+    seconds all are saved.
 
     A ``Checkpoint``, because Lightning runs those after all other callbacks: what is saved includes
     their state at the same place. With several processes the first one keeps the time and writes,
@@ -215,5 +222,8 @@ class RollingCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         if from_first_process(time.monotonic() - self._saved >= self.seconds):
+            started = time.monotonic()
             trainer.save_checkpoint(self.path, weights_only=False)
             self._saved = time.monotonic()
+            if self.seconds:
+                self.seconds = max(self.seconds, _CHECKPOINT_SHARE * (self._saved - started))

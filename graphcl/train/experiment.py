@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
 from graphcl.data import dataset_info, load_dataset
@@ -249,7 +250,7 @@ def _one_seed(
     )
     if not is_first(options["devices"] * options["nodes"]):
         return {}
-    embeddings = method.embeddings(trained.graph).float().cpu()
+    embeddings = _embeddings(method, trained.graph)
     started = time.perf_counter()
     result = {"seed": seed, "epochs": len(trained.losses), "final_loss": trained.losses[-1]}
     values: dict[str, float] = {}
@@ -286,6 +287,14 @@ def _one_seed(
         result["compactness"] = write_compactness(folder / "compactness.npz", before, after)
     write_json(done, result)
     return result
+
+
+def _embeddings(method: Method, graph: Any) -> Tensor:
+    """Embeddings (N, D) on the CPU, made there where they do not fit on the device."""
+    with contextlib.suppress(torch.OutOfMemoryError):
+        return method.embeddings(graph).float().cpu()
+    torch.cuda.empty_cache()
+    return method.cpu().embeddings(graph.to("cpu")).float()
 
 
 def _trace(method: Method, graph: Any, config: Mapping[str, Any], seed: int) -> ClusterTrace | None:

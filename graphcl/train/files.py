@@ -50,9 +50,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays, compressed."""
+    """Write named arrays; embeddings would hardly shrink."""
     with replacing(path) as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def write_csv(

@@ -40,7 +40,7 @@ def claimed(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
             stack.callback(_remove, folder / _LOCK)  # first, while it is held
         except Timeout:
             raise ValueError(
-                f"another process works in {folder}; wait for it, or give a new folder"
+                f"another process works in {folder}; wait for it, or give another folder"
             ) from None
         except NotImplementedError:  # a file system without locks
             pass
@@ -64,6 +64,6 @@ def _check_same(folder: Path, path: Path, config: Mapping[str, Any]) -> None:
     ]
     if differing and any(folder.glob("seed-*/*")):
         raise ValueError(
-            f"{folder} holds another experiment ({'; '.join(differing)}); give a new folder or "
-            "remove that folder"
+            f"{folder} holds another experiment ({'; '.join(differing)}); give another folder, or "
+            "remove this one"
         )

@@ -53,6 +53,8 @@ class FusedRankBasedEvaluator(RankBasedEvaluator):
         chunk_bytes: memory for the scores of a model without query and key vectors; both the number
             of queries and of candidates at a time follow from it. ``batch_size`` and
             ``slice_size``, here or in ``evaluate``, set them by hand.
+        most: rank so many triples at most, the same random ones every time; known answers are
+            those of all. None for all of them.
         kwargs: as for :class:`pykeen.evaluation.RankBasedEvaluator`: ``metrics``,
             ``metrics_kwargs``, ``add_defaults``, ``clear_on_finalize``, ``batch_size``,
             ``slice_size``, ``mode``.
@@ -76,11 +78,20 @@ class FusedRankBasedEvaluator(RankBasedEvaluator):
         True
     """
 
-    def __init__(self, filtered: bool = True, *, chunk_bytes: int = 1 << 27, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        filtered: bool = True,
+        *,
+        chunk_bytes: int = 1 << 27,
+        most: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(filtered=filtered, **kwargs)
         if chunk_bytes < 1:
             raise ValueError(f"chunk_bytes must be positive, got {chunk_bytes}")
-        self.chunk_bytes = chunk_bytes
+        if most is not None and most < 1:
+            raise ValueError(f"most must be a count of triples from 1, or None, got {most}")
+        self.chunk_bytes, self.most = chunk_bytes, most
         self.report: RankReport | None = None
         self.path = ""
 
@@ -123,7 +134,7 @@ class FusedRankBasedEvaluator(RankBasedEvaluator):
         model.eval()
         model.to(device)
         num_entities = model._get_entity_len(mode=self.mode)
-        triples = mapped_triples.to(device)
+        triples = self._some(mapped_triples).to(device)
         candidates = None
         if restrict_entities_to is not None:
             candidates = torch.tensor(sorted({int(one) for one in restrict_entities_to}))
@@ -164,6 +175,12 @@ class FusedRankBasedEvaluator(RankBasedEvaluator):
             raise DivergedModel(str(error), error.row) from error
         self.num_entities = num_entities if candidates is None else len(candidates)
         return self._results(ranks)
+
+    def _some(self, triples: Tensor) -> Tensor:
+        if self.most is None or len(triples) <= self.most:
+            return triples
+        order = torch.randperm(len(triples), generator=torch.Generator().manual_seed(0))
+        return triples[order[: self.most].to(triples.device)]
 
     def _in_chunks(
         self,

@@ -24,7 +24,8 @@ class SafeCheckpoint(TrainingCallback):
     Args:
         path: of the checkpoint, as PyKEEN is told.
         epochs: after which training ends.
-        every: least seconds between two checkpoints; the last epoch always has one.
+        every: least seconds between two checkpoints, or twenty times what the last one took; 0
+            for one after every epoch. The last epoch always has one.
 
     Attributes:
         seconds: of training, by epoch, interrupted parts included.
@@ -61,9 +62,12 @@ class SafeCheckpoint(TrainingCallback):
                 return
             # Times first: there may be more of them than epochs in the checkpoint, not fewer.
             write_json(beside, self.seconds)
+            started = time.monotonic()
             with replacing(self.path) as file:
                 save(file, *args, **kwargs)
             self._written = time.monotonic()
+            if self.every:  # of a large model: a twentieth of the time at most
+                self.every = max(self.every, 20 * (self._written - started))
 
         @wraps(train_epoch)
         def timed(*args: Any, **kwargs: Any) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 from graphcl.kernels.tiles import blocks
 from graphcl.ranking.known import KnownTriples
 from graphcl.ranking.ogb import ogb_mrr
+from graphcl.ranking.progress import Progress
 from graphcl.ranking.report import RankReport
 from kge.datasets import UnionDataset
 from kge.evaluation.fused_rank_based import FusedRankBasedEvaluator
@@ -72,7 +73,13 @@ def relation_rows(
 
 @torch.no_grad()
 def ogb_figures(
-    model: Model, graph: UnionDataset, split: Split, *, candidates: int | None = None, seed: int = 0
+    model: Model,
+    graph: UnionDataset,
+    split: Split,
+    *,
+    candidates: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
 ) -> dict[str, float]:
     """Metrics of the Open Graph Benchmark: each answer against some random false ones.
 
@@ -88,12 +95,13 @@ def ogb_figures(
         split: what is ranked.
         candidates: how many to draw; by default OGB's own, or else 500.
         seed: of the draws.
+        progress: write progress to standard error.
 
     Raises:
         ValueError: ``candidates`` below 1, or not fewer than there are entities.
     """
     if candidates is None and isinstance(graph, OGBDataset):
-        return _official_figures(model, graph, split)
+        return _official_figures(model, graph, split, progress)
     candidates = DRAWN if candidates is None else candidates
     if not 1 <= candidates < graph.num_entities:
         raise ValueError(
@@ -106,7 +114,7 @@ def ogb_figures(
     def drawn(rows: slice, part: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         return draw_false(part, COLUMN[side], candidates, known, generator)
 
-    return _against(model, _triples(graph, split)[0], candidates, drawn)
+    return _against(model, _triples(graph, split)[0], candidates, drawn, progress)
 
 
 def ogb_protocol(graph: UnionDataset, candidates: int | None = None) -> str:
@@ -116,14 +124,16 @@ def ogb_protocol(graph: UnionDataset, candidates: int | None = None) -> str:
     return f"candidates: {candidates or DRAWN} drawn entities; left out: all true answers"
 
 
-def _official_figures(model: Model, graph: OGBDataset, split: Split) -> dict[str, float]:
+def _official_figures(
+    model: Model, graph: OGBDataset, split: Split, progress: bool
+) -> dict[str, float]:
     given = graph.candidates(split)
 
     def own(rows: slice, part: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         ids = given[side][rows].long()
         return ids, torch.ones_like(ids, dtype=torch.bool)
 
-    return _against(model, _triples(graph, split)[0], given["head"].shape[1], own)
+    return _against(model, _triples(graph, split)[0], given["head"].shape[1], own, progress)
 
 
 def _against(
@@ -131,9 +141,11 @@ def _against(
     triples: Tensor,
     width: int,
     candidates: Callable[[slice, Tensor, Side], tuple[Tensor, Tensor]],
+    progress: bool,
 ) -> dict[str, float]:
     """Mean metrics of triples (n, 3) against ``width`` candidates for each and side."""
     lists: dict[str, list[Tensor]] = {}
+    bar = Progress(len(triples) * len(COLUMN), progress)
     with undisturbed(model):
         scorer = candidate_scorer(model, shared=False, own_ids=False)
         for rows in blocks(len(triples), max(1, min(_OGB_ROWS, scorer.block // width))):
@@ -145,6 +157,7 @@ def _against(
                 negative = scores[:, 1:].masked_fill(~valid, -torch.inf)
                 for name, values in ogb_mrr(scores[:, 0], negative).items():
                     lists.setdefault(name.removesuffix("_list"), []).append(values)
+                bar.advance(len(part))
     return {name: float(torch.cat(values).double().mean()) for name, values in lists.items()}
 
 

@@ -84,7 +84,7 @@ def fit(
     options = settings.options
     stopping = options["stopping"]
     watch = SafeCheckpoint(checkpoint, settings.epochs, checkpoint_seconds)
-    evaluator = FusedRankBasedEvaluator()
+    evaluator = FusedRankBasedEvaluator(most=stopping.get("validation_triples") or None)
     training, clipping = _without_clipping(options["training"])
     with _quiet(), _diverging(settings):
         result = pipeline(

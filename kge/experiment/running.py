@@ -174,7 +174,9 @@ def evaluate_run(
         one: dict[str, float] = {}
         for split, prefix in _SPLITS:
             if protocol == "ogb":
-                found = ogb_figures(model, graph, split, candidates=candidates, seed=seed)
+                found = ogb_figures(
+                    model, graph, split, candidates=candidates, seed=seed, progress=progress
+                )
                 one |= {f"{prefix}{name}": value for name, value in found.items()}
                 stated = ogb_protocol(graph, candidates)
             else:

@@ -44,6 +44,8 @@ _STOPPING: dict[str, Any] = {
     "patience": 5,
     "relative_delta": 0.0,
 }
+_VALIDATED = {"validation_triples": 0}
+"""How many triples early stopping looks at, 0 for all; kept in a run's settings where it is set."""
 # Counts that PyKEEN takes as they are, to fail somewhere else.
 _LEAST = {
     "batch_size": 1,
@@ -186,7 +188,7 @@ def setting_names(
         "negatives": source,
         "optimizer": keywords(optimizer_resolver.lookup(optimizer)),
         "training": {**_TRAINING, **dict.fromkeys(_MORE_TRAINING)},
-        "stopping": _STOPPING,
+        "stopping": {**_STOPPING, **_VALIDATED},
     }
 
 
@@ -197,7 +199,8 @@ def model_names() -> list[str]:
 
 def _check_stopping(options: Mapping[str, Any]) -> None:
     choose("stopping metric", str(options["metric"]), STOPPING_METRICS)
-    for name, least in (("frequency", 1), ("patience", 0)):
+    options = {**_VALIDATED, **options}
+    for name, least in (("frequency", 1), ("patience", 0), ("validation_triples", 0)):
         _check_whole(name, options[name], least)
 
 

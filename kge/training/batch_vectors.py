@@ -33,9 +33,7 @@ class BatchVectors:
     def __init__(self, vectors: QueryKeyModel, ids: Tensor, *, every: bool = False) -> None:
         self.model, self.score = vectors.model, vectors.score
         representation = vectors.entities
-        ids = ids.unique()
-        self._place = torch.full((vectors.model.num_entities,), -1, device=ids.device)
-        self._place[ids] = torch.arange(len(ids), device=ids.device)
+        ids = self._ids = ids.unique()
         with _unregularised(representation):
             self._every = representation(None) if every else None
             self._table = representation(ids) if self._every is None else _rows(self._every, ids)
@@ -85,7 +83,7 @@ class BatchVectors:
         return rows
 
     def _rows(self, ids: Tensor) -> Tensor:
-        return _rows(self._table, self._place[ids])
+        return _rows(self._table, torch.searchsorted(self._ids, ids))
 
 
 def _rows(table: Tensor, ids: Tensor) -> Tensor:

@@ -164,17 +164,14 @@ def _itself(draw: CandidateDraw) -> CandidateDraw:
     return draw
 
 
-def known_answers(
-    triples: Tensor, side: Side, ids: Tensor, known: KnownTriples | None, num_entities: int
-) -> Exclude:
+def known_answers(triples: Tensor, side: Side, ids: Tensor, known: KnownTriples | None) -> Exclude:
     """The pairs (row, candidate) that are true: known answers, or without ``known`` the own one.
 
     Args:
         triples: (B, 3).
         side: which answers.
-        ids: (C,) distinct candidates.
+        ids: (C,) candidates, distinct and ascending.
         known: triples that are true, those of the batch among them.
-        num_entities: count of entities.
     """
     if known is None:
         ptr = torch.arange(len(triples) + 1)
@@ -183,9 +180,7 @@ def known_answers(
         ptr, answers = known.tails(triples[:, 0], triples[:, 1])
     else:
         ptr, answers = known.heads(triples[:, 1], triples[:, 2])
-    place = torch.full((num_entities,), -1)
-    place[ids] = torch.arange(len(ids))
-    column = place[answers]
-    kept = column >= 0
+    column = torch.searchsorted(ids, answers).clamp(max=len(ids) - 1)
+    kept = ids[column] == answers
     before = torch.cat([torch.zeros(1, dtype=torch.int64), kept.cumsum(0)])
     return Exclude.csr(before[ptr], column[kept])

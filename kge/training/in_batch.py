@@ -317,7 +317,7 @@ class InBatchTrainingLoop(TrainingLoop[Batch]):
             exclude = Exclude.csr(nothing, nothing[:0])
         else:
             known = self._known if self.exclude_known else None
-            exclude = known_answers(asked, side, candidates.ids, known, self._entities)
+            exclude = known_answers(asked, side, candidates.ids, known)
         fold = batch_fold(
             self.model,
             vectors,

@@ -107,6 +107,29 @@ class TestEqualToPyKEEN:
             assert got[key] == pytest.approx(expected[key], abs=2e-4)
         assert got.keys() == expected.keys()
 
+    def test_some_of_the_triples_have_the_ranks_they_have_among_all(self) -> None:
+        from kge.evaluation.fused_rank_based import FusedRankBasedEvaluator
+
+        data = _graph("nations")
+        model, triples = _model("distmult", data), data.testing.mapped_triples
+        given = {"additional_filter_triples": [data.training.mapped_triples], "use_tqdm": False}
+        reports = []
+        for most in (None, 50, 50, 10_000):
+            evaluator = FusedRankBasedEvaluator(most=most)
+            evaluator.evaluate(model, triples, **given)
+            reports.append(evaluator.report.ranks)
+        whole, some, again, every = reports
+        assert torch.equal(every.greater, whole.greater)
+        assert torch.equal(some.greater, again.greater)
+        assert len(some) == 100
+        order = torch.randperm(len(triples), generator=torch.Generator().manual_seed(0))[:50]
+        for side in (0, 2):
+            mine, all_of_them = some.select(some.side == side), whole.select(whole.side == side)
+            for name in ("greater", "equal", "candidates", "relation"):
+                assert torch.equal(getattr(mine, name), getattr(all_of_them, name)[order])
+        with pytest.raises(ValueError, match="most must be a count of triples from 1"):
+            FusedRankBasedEvaluator(most=0)
+
     @pytest.mark.parametrize("name", ["transe", "simple"])
     @pytest.mark.parametrize("targets", [("tail",), ("head",), ("tail", "head")])
     def test_sides(self, name: str, targets: tuple[str, ...]) -> None:

@@ -348,9 +348,9 @@ def test_known_answers_are_those_known_among_the_candidates() -> None:
     for side in ("head", "tail"):
         corrupted = rows[:, None].repeat(1, len(ids), 1)
         corrupted[..., COLUMN[side]] = ids
-        dense = known_answers(rows, side, ids, known, 20).dense(len(rows), len(ids))
+        dense = known_answers(rows, side, ids, known).dense(len(rows), len(ids))
         assert torch.equal(dense, known.contains(corrupted))
-        own = known_answers(rows, side, ids, None, 20).dense(len(rows), len(ids))
+        own = known_answers(rows, side, ids, None).dense(len(rows), len(ids))
         assert torch.equal(own, ids == rows[:, COLUMN[side], None])
 
 
@@ -581,7 +581,7 @@ def test_scores_of_a_fold_are_the_models_own() -> None:
                 tau=1.0,
                 beta=0.0,
                 log_weight=torch.arange(4.0).double(),
-                exclude=known_answers(rows, side, ids, None, 14),
+                exclude=known_answers(rows, side, ids, None),
             )
             hidden = ids == rows[:, COLUMN[side], None]
             logits = (dense[:, ids] + torch.arange(4.0)).masked_fill(hidden, -torch.inf)

@@ -30,6 +30,15 @@ def communities(num_nodes=120, blocks=4, density=0.5, seed=0):
     return torch.tensor(pairs).T, torch.from_numpy(block)
 
 
+def test_a_split_moves_to_a_device():
+    split = hold_out_links(random_graph(), 60)
+    moved = split.to("meta")
+    assert moved.seed == split.seed
+    assert moved.train_edge_index.is_meta
+    assert moved.test_negatives.is_meta
+    assert torch.equal(split.to("cpu").validation, split.validation)
+
+
 def as_set(pairs):
     return set(map(tuple, pairs.T.tolist()))
 

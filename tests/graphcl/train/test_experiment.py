@@ -17,6 +17,7 @@ from torch_geometric.transforms import NormalizeFeatures
 
 import graphcl.train.experiment as module
 from graphcl.data import load_dataset
+from graphcl.methods import GRACE
 from graphcl.probes import linear_probe, make_split
 from graphcl.train import probing, run_experiment
 from graphcl.train.experiment import spread
@@ -206,7 +207,7 @@ def test_another_experiment_in_the_same_folder(
     before = run(tmp_path)
     with pytest.raises(ValueError, match=f"holds another experiment.*{difference}") as raised:
         run(tmp_path, **change)
-    assert "new --out" in str(raised.value)
+    assert "give another folder, or remove this one" in str(raised.value)
     assert read(tmp_path / "metrics.json") == before
     assert read(tmp_path / "config.json")["method"] == "grace"
 
@@ -379,6 +380,23 @@ def test_seeds_of_several_environments_are_told_apart(tmp_path: Path) -> None:
     assert found["environments"][0]["commit"] == "earlier"
     assert len(found["environments"]) == 2
     assert found["environment"] == found["environments"][1]
+
+
+def test_embeddings_that_do_not_fit_on_the_device_are_made_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embeddings, refused = GRACE.embeddings, []
+
+    def full(self: GRACE, graph: Data) -> Tensor:
+        if not refused:
+            refused.append(True)
+            raise torch.OutOfMemoryError
+        return embeddings(self, graph)
+
+    whole = run(tmp_path / "whole")
+    monkeypatch.setattr(GRACE, "embeddings", full)
+    assert run(tmp_path / "full")["metrics"] == whole["metrics"]
+    assert refused
 
 
 def test_features_with_negative_entries_are_left_as_they_are() -> None:

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from pykeen.evaluation import RankBasedEvaluator
 from pykeen.training.training_loop import TrainingLoop
 
+from kge.experiment.callbacks import SafeCheckpoint
 from kge.experiment.fitting import load_model
 from kge.experiment.graph import graph_of_run
 from kge.experiment.running import evaluate_run, run_experiment, settings_of_run
@@ -220,6 +223,30 @@ def test_checkpoints_are_not_written_after_every_epoch(train: Any, tmp_path: Pat
         patch.setattr(TrainingLoop, "_save_state", counted)
         train(tmp_path, epochs=4, checkpoint_seconds=1000.0)
     assert count == [4]
+
+
+def test_early_stopping_may_look_at_a_part_of_validation(train: Any, tmp_path: Path) -> None:
+    part = train(tmp_path / "part", overrides={"validation_triples": 20})
+    whole = train(tmp_path / "whole")
+    assert part["metrics"]["validation_mrr"] != whole["metrics"]["validation_mrr"]
+    stopping = content(tmp_path / "part" / "config.json")["options"]["stopping"]
+    assert stopping["validation_triples"] == 20
+    assert "validation_triples" not in content(tmp_path / "whole" / "config.json")["options"]
+    with pytest.raises(ValueError, match="validation_triples must be a whole number from 0"):
+        train(tmp_path / "bad", overrides={"validation_triples": -1})
+
+
+def test_checkpoints_of_large_models_are_rarer(tmp_path: Path) -> None:
+    watch = SafeCheckpoint(tmp_path / "c.ckpt", 100, every=1e-9)
+    loop = SimpleNamespace(
+        _epoch=0,
+        _should_stop=False,
+        _save_state=lambda file, *_: time.sleep(0.05),
+        _train_epoch=lambda: 0.0,
+    )
+    watch.register_training_loop(loop)  # type: ignore[arg-type]
+    loop._save_state(tmp_path / "c.ckpt")
+    assert watch.every >= 20 * 0.05
 
 
 def test_the_directory_of_another_experiment_is_refused(finished: Path, tmp_path: Path) -> None:
