@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from graphcl.probes.embeddings import check_embeddings
-from graphcl.probes.logistic import GRID, Array, select_multinomial
+from graphcl.probes.logistic import GRID, Array, fit_multinomial
 from graphcl.probes.pairs import pair_of_number, sample_non_edges, undirected_pairs
 from graphcl.ranking.ogb import ogb_mean_mrr
 
@@ -224,19 +224,19 @@ def link_probe(
             rows: Array = (_products(z, pairs) - mean) / deviation
             return rows
 
-        def judged(model: Any, pairs: Tensor) -> Array:
-            return _scores(lambda part: model.decision_function(scaled(part)), pairs)
+        models = fit_multinomial((fit - mean) / deviation, fit_labels, GRID)
+
+        def all_models(pairs: Tensor) -> Array:
+            rows = scaled(pairs)
+            return np.stack([model.decision_function(rows) for model in models], axis=1)
 
         def score_test(pairs: Tensor) -> Array:
-            return judged(model, pairs)
+            return _scores(lambda part: models[best].decision_function(scaled(part)), pairs)
 
-        model, validation_auc, strength = select_multinomial(
-            (fit - mean) / deviation,
-            fit_labels,
-            lambda fitted: float(roc_auc_score(validation[1], judged(fitted, validation[0]))),
-            GRID,
-        )
-        selected = {"C": strength}
+        held_out = _scores(all_models, validation[0])
+        areas = [float(roc_auc_score(validation[1], column)) for column in held_out.T]
+        best = int(np.argmax(areas))  # the first of equals
+        validation_auc, selected = areas[best], {"C": GRID[best]}
     scores = _scores(score_test, test[0])
     num_positives = link_split.test.size(1)
     positives, negatives = scores[:num_positives], scores[num_positives:]

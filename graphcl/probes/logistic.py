@@ -39,7 +39,7 @@ def select_multinomial(
 ) -> tuple[LogisticRegression, float, float]:
     """Fit an ascending grid of strengths and keep the model with the highest score.
 
-    Each fit starts from the one before. Ties go to the smaller C.
+    Ties go to the smaller C.
 
     Args:
         rows: Training rows (N, D).
@@ -50,15 +50,21 @@ def select_multinomial(
     Returns:
         The fitted model, its score and its C.
     """
+    models = fit_multinomial(rows, labels, grid)
+    reached = [score(model) for model in models]
+    best = int(np.argmax(reached))  # the first of equals
+    return models[best], float(reached[best]), grid[best]
+
+
+def fit_multinomial(rows: Array, labels: Array, grid: Sequence[float]) -> list[LogisticRegression]:
+    """A model for each of an ascending grid of strengths; each fit starts from the one before."""
     model = LogisticRegression(max_iter=300, warm_start=True)
-    best, best_score, best_strength = model, -np.inf, 0.0
+    models = []
     for strength in grid:
         with _unconverged_is_fine():
             model.set_params(C=strength).fit(rows, labels)
-        reached = score(model)
-        if reached > best_score:
-            best, best_score, best_strength = copy.deepcopy(model), reached, strength
-    return best, float(best_score), best_strength
+        models.append(copy.deepcopy(model))
+    return models
 
 
 def log_likelihood(model: LogisticRegression, rows: Array, labels: Array) -> float:
