@@ -84,7 +84,8 @@ class HaSaNegativeSampler(NegativeSampler):
             ``"lists"``: lists per query, found in a pool and renewed after ``refresh`` batches.
         pool_size: entities in a pool; None for all of them.
         refresh: batches after which a list is renewed.
-        list_length: places of a list, by default four times what a batch takes from it.
+        list_length: places of a list, by default twice the mined columns of a positive, half of
+            which are of one side where both are replaced.
         hops: radius of the ball; 0 for no ball.
         relation_aware: see :class:`~kge.structure.StructureIndex`, as the next four.
         exclude_known: drop known answers from the ball.
@@ -163,9 +164,11 @@ class HaSaNegativeSampler(NegativeSampler):
         ):
             if choice not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {choice!r}")
-        for name, number in (("pool_size", pool_size), ("refresh", refresh)):
+        for name, number in (("pool_size", pool_size), ("list_length", list_length)):
             if number is not None and number < 1:
-                raise ValueError(f"{name} must be at least 1, got {number}")
+                raise ValueError(f"{name} must be at least 1 or None, got {number}")
+        if not isinstance(refresh, int) or refresh < 1:
+            raise ValueError(f"refresh must be a count of batches from 1, got {refresh!r}")
         self.num_structural = num_structural
         self.hard_share = hard_share
         self.mining = mining

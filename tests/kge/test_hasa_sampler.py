@@ -592,6 +592,8 @@ def test_bad_options_are_named():
         ({"sides": "head"}, "sides"),
         ({"pool_size": 0}, "pool_size"),
         ({"refresh": 0}, "refresh"),
+        ({"refresh": None}, "got None"),
+        ({"list_length": 0}, "list_length"),
     ):
         with pytest.raises(ValueError, match=message):
             _sampler(triples, **options)
