@@ -298,18 +298,6 @@ def test_all_entities_become_candidates_after_some_epochs(
     assert all(count <= 2 if done < 2 else count == 14 for done, count in seen)
 
 
-def test_all_after_refuses_mining_and_negative_counts() -> None:
-    triples = factory()
-    for options in ({"all_after": -1}, {"all_after": 3, "mined": 2}):
-        with pytest.raises(ValueError, match=r"all_after=.* must be a count of epochs"):
-            InBatchTrainingLoop(
-                model=model_of("complex", triples),
-                triples_factory=triples,
-                optimizer="sgd",
-                **options,  # type: ignore[arg-type]
-            )
-
-
 @pytest.mark.parametrize("exclude_known", [True, False], ids=["filtered", "softmax"])
 def test_dropout_leaves_the_same_components_out_of_a_querys_positive_and_negatives(
     exclude_known: bool,
