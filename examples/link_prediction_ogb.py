@@ -112,9 +112,7 @@ def main() -> None:
 
     fit |= {"epochs": options.epochs, "edges_per_epoch": options.edges, "report": report}
     fit["validation_edges_at_test"] = options.dataset == "ogbl-collab"  # as OGB allows
-    device = torch.device(options.device)
-    on_device = encoder.to(device), kind.to(device), x.to(device), split.to(device)
-    found = fit_links(*on_device, **fit)
+    found = fit_links(*(part.to(options.device) for part in (encoder, kind, x, split)), **fit)
     print(f"{found.metric} {found.test:.4f} on test, epoch {found.best_epoch} of {len(rows)}")
 
 
