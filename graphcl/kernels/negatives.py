@@ -60,8 +60,7 @@ def negative_logsumexp(
         >>> negative_logsumexp(z, z, exclude=Exclude.diagonal())
         tensor([0.6931, 0.6931, 0.6931])
     """
-    _check_weight(log_weight)
-    check_exclusions(exclude)
+    _check_pairs(log_weight, exclude)
     symmetric = (
         keys is queries
         and (exclude is None or exclude.symmetric)
@@ -99,12 +98,12 @@ def two_sided_logsumexp(
     Returns:
         (Q,) over keys for each query, and (K,) over queries for each key.
     """
-    _check_weight(log_weight)
-    check_exclusions(exclude)
+    _check_pairs(log_weight, exclude)
     return _logsumexp(queries, keys, tau, log_weight, exclude, "both", impl, precision)
 
 
-def _check_weight(log_weight: TileWeight | None) -> None:
+def _check_pairs(log_weight: TileWeight | None, exclude: Exclude | None) -> None:
+    check_exclusions(exclude)
     if log_weight is not None and not isinstance(log_weight, TileWeight):
         raise ValueError(
             f"log_weight must be a TileWeight, got {type(log_weight).__name__}: weightings of "

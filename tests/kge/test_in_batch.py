@@ -440,19 +440,24 @@ def test_no_tensor_of_batch_by_entities_is_formed(name: str) -> None:
     assert seen.largest < batch * entities / 5
 
 
-def test_pipeline_by_name_learns_and_early_stops() -> None:
-    result = pipeline(
+def pipeline_by_name(epochs: int, stopper: dict[str, Any], **options: Any) -> Any:
+    return pipeline(
         dataset="nations",
         model="distmult",
         training_loop="inbatch",
         training_loop_kwargs={"pool": 14},
         evaluator="fusedrankbased",
-        training_kwargs={"num_epochs": 12, "batch_size": 256, "use_tqdm": False},
+        training_kwargs={"num_epochs": epochs, "batch_size": 256, "use_tqdm": False},
         stopper="early",
-        stopper_kwargs={"frequency": 4, "patience": 2},
+        stopper_kwargs=stopper,
         random_seed=0,
         device="cpu",
+        **options,
     )
+
+
+def test_pipeline_by_name_learns_beside_early_stopping() -> None:
+    result = pipeline_by_name(12, {"frequency": 4, "patience": 2})
     assert isinstance(result.training_loop, InBatchTrainingLoop)
     assert result.losses[-1] < result.losses[0]
     assert result.get_metric("mrr") > 0.35
@@ -460,19 +465,8 @@ def test_pipeline_by_name_learns_and_early_stops() -> None:
 
 
 def test_a_model_that_does_not_learn_is_stopped() -> None:
-    result = pipeline(
-        dataset="nations",
-        model="distmult",
-        training_loop="inbatch",
-        training_loop_kwargs={"pool": 14},
-        optimizer_kwargs={"lr": 1e-12},
-        evaluator="fusedrankbased",
-        training_kwargs={"num_epochs": 20, "batch_size": 256, "use_tqdm": False},
-        stopper="early",
-        stopper_kwargs={"frequency": 1, "patience": 2, "relative_delta": 0.5},
-        random_seed=0,
-        device="cpu",
-    )
+    stopper = {"frequency": 1, "patience": 2, "relative_delta": 0.5}
+    result = pipeline_by_name(20, stopper, optimizer_kwargs={"lr": 1e-12})
     assert len(result.losses) == 3
 
 
