@@ -12,8 +12,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from graphcl.data.files import read_json, replacing, write_json
 from graphcl.train.environment import environment
-from graphcl.train.files import read_json, replacing, write_json
 
 CASES = (
     "accuracy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from graphcl.train.files import read_json
+from graphcl.data.files import read_json
 
 
 def earlier_rows(result: Path | None) -> list[dict[str, Any]]:

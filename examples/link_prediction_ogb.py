@@ -3,18 +3,17 @@
 python examples/link_prediction_ogb.py --dataset ogbl-ddi --root DATA --out runs/ddi
 
 Settings are the release's. Published by NCN (10 seeds): Hits@20 82.32 ± 6.10 on ogbl-ddi, Hits@50
-64.76 ± 0.87 on ogbl-collab, MRR 88.09 ± 0.06 on ogbl-citation2, on a graphics card. What a core of
-a CPU comes to on ogbl-ddi: benchmarks/README.md. The curve goes to ``--out`` as it grows.
+64.76 ± 0.87 on ogbl-collab, MRR 88.09 ± 0.06 on ogbl-citation2, on a graphics card; for a core of a
+CPU see benchmarks/README.md. ``--out`` holds curve and checkpoint; the same command goes on there.
 """
 
 import argparse
-import csv
 import time
 from pathlib import Path
 
-import matplotlib as mpl
+import numpy as np
 import torch
-from matplotlib import pyplot
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from graphcl.data import load_dataset
@@ -23,7 +22,6 @@ from graphcl.encoders.propagation import PropagationEncoder
 from graphcl.links import NCN, NCNC, fit_links
 from graphcl.probes.links import LinkSplit, hold_out_links, official_links
 
-mpl.use("agg")
 # Predictor, completion and training by data set.
 SETTINGS = {
     "ogbl-ddi": (
@@ -76,41 +74,43 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--edges", type=int, default=0, help="training edges an epoch, 0 for all")
     parser.add_argument("--batch-size", type=int, help="instead of the release's")
+    parser.add_argument("--validation-pairs", type=int, default=0, help="looked at, 0 for all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/link-prediction-ogb"))
     parser.add_argument("--smoke", action="store_true", help="a graph of 60 nodes, two epochs")
     options = parser.parse_args()
+    torch.manual_seed(options.seed)
     if options.smoke:
-        x, split = small(options.dataset)
-        options.epochs = 2
+        (x, split), options.epochs = small(options.dataset), 2
     else:
         data = load_dataset(options.dataset, options.root)
         x, split = data.x, official_links(data)
     if options.dataset == "ogbl-ddi":
         x = torch.arange(split.num_nodes)  # no features: a vector for each node is learned
-    torch.manual_seed(options.seed)
     predictor, completion, fit = SETTINGS[options.dataset]
-    fit |= {"batch_size": options.batch_size or fit["batch_size"], "progress": False}
+    fit |= {"batch_size": options.batch_size or fit["batch_size"], "progress": not options.smoke}
     width = predictor["hidden"]
     encoder = encoder_for(options.dataset, len(x) if x.dim() == 1 else x.shape[1], width)
     more = completion if options.predictor == "ncnc" else {}
     kind = (NCNC if more else NCN)(width, **predictor, **more)
-    options.out.mkdir(parents=True, exist_ok=True)
-    rows, started = [], time.perf_counter()
+    curve, rows, started = options.out / "curve.csv", [], time.perf_counter()
+    if curve.exists():
+        rows = np.loadtxt(curve, delimiter=",", skiprows=1, ndmin=2).tolist()
+        started -= rows[-1][1]
 
     def report(epoch: int, loss: float, value: float) -> None:
-        rows.append([epoch, time.perf_counter() - started, loss, value])
-        with open(options.out / "curve.csv", "w", newline="") as file:
-            csv.writer(file).writerows([["epoch", "seconds", "loss", "validation"], *rows])
-        figure, axes = pyplot.subplots(figsize=(5, 3), layout="constrained")
+        rows[epoch - 1 :] = [[epoch, time.perf_counter() - started, loss, value]]
+        np.savetxt(curve, rows, "%.8g", ",", header="epoch,seconds,loss,validation", comments="")
+        figure = Figure(figsize=(5, 3), layout="constrained")
+        axes = figure.subplots()
         axes.plot([row[1] / 60 for row in rows], [row[3] for row in rows], marker=".")
         axes.set(xlabel="minutes", ylabel=f"validation {split.metric}", title=options.dataset)
         figure.savefig(options.out / "curve.png", dpi=150)
-        pyplot.close(figure)
         print(f"epoch {epoch}: loss {loss:.4f}, validation {value:.4f}", flush=True)
 
     fit |= {"epochs": options.epochs, "edges_per_epoch": options.edges, "report": report}
+    fit |= {"validation_pairs": options.validation_pairs, "checkpoint": options.out / "run.pt"}
     fit["validation_edges_at_test"] = options.dataset == "ogbl-collab"  # as OGB allows
     found = fit_links(*(part.to(options.device) for part in (encoder, kind, x, split)), **fit)
     print(f"{found.metric} {found.test:.4f} on test, epoch {found.best_epoch} of {len(rows)}")

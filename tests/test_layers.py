@@ -255,7 +255,7 @@ HOMES = {"GRACE": "graphcl.methods.grace"}
 def late():
     """graphcl.methods.bgrl"""
     import kge
-    from graphcl.train.files import read_json
+    from graphcl.data.files import read_json
 class Early:
     import graphcl.views.edges
 '''
@@ -274,7 +274,7 @@ def test_the_reader_sees_every_kind_of_import() -> None:
         "graphcl.methods.method": False,
         "graphcl.methods.grace": False,
         "kge": False,
-        "graphcl.train.files": False,
+        "graphcl.data.files": False,
         "graphcl.views.edges": True,
     }
     wrong = {line.split()[-1] for line in forbidden(found)}
@@ -282,7 +282,7 @@ def test_the_reader_sees_every_kind_of_import() -> None:
         "graphcl.methods.method",
         "graphcl.methods.grace",
         "kge",
-        "graphcl.train.files",
+        "graphcl.data.files",
         "graphcl.views.edges",
     }
 

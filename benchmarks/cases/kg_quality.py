@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from benchmarks.earlier import earlier_rows
+from graphcl.data.files import read_json, replacing, write_json
 from graphcl.train.environment import environment
-from graphcl.train.files import read_json, replacing, write_json
 from kge.datasets import UnionDataset, load_dataset
 from kge.experiment.figures import metrics_of, rank
 from kge.experiment.fitting import Fitted, fit

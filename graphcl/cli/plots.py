@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
-from graphcl.train.files import read_json, replacing
+from graphcl.data.files import read_json, replacing
 
 _MOST_NODES = 1000
 _PAIRS = 50_000

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from graphcl.links.checkpoint import LinkCheckpoint, checksum, draw_states, set_draw_states
 from graphcl.links.ncn import GAE
 from graphcl.links.neighbourhoods import Neighbourhoods
 from graphcl.probes.links import LinkSplit
@@ -24,7 +28,7 @@ class LinkFit:
 
     Attributes:
         test: the metric on the test pairs with the weights that were best on validation.
-        validation: likewise on the validation pairs.
+        validation: likewise on the validation pairs, or on those that were looked at.
         best_epoch: from 1.
         losses: mean loss by epoch.
         curve: the metric on validation by epoch.
@@ -54,6 +58,8 @@ def fit_links(
     edges_per_epoch: int = 0,
     hide_targets: bool = True,
     validation_edges_at_test: bool = False,
+    validation_pairs: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
     report: Callable[[int, float, float], None] | None = None,
     progress: bool = True,
 ) -> LinkFit:
@@ -67,6 +73,10 @@ def fit_links(
     An official split is judged by its own metric. Where that is ``mrr``, negatives in training keep
     the source of a positive and draw its target, as the split's own negatives do, and gradients are
     clipped to a norm of one, as NCN does for ogbl-citation2.
+
+    With ``checkpoint`` a run that was interrupted goes on after its last whole epoch and comes to
+    the same end as one that was not; more epochs may be asked for then. Build the models with the
+    same seed before: their first weights tell which run it is.
 
     Args:
         encoder: maps (x, edge_index) to (N, D).
@@ -84,17 +94,26 @@ def fit_links(
         hide_targets: take the edges of a batch out of the graph.
         validation_edges_at_test: add the validation edges to the graph for the test, as OGB allows
             for ogbl-collab.
+        validation_pairs: choose the epoch on so many validation pairs, drawn once, the same for
+            all runs; 0 for all of them. ogbl-citation2 has 86,596, with 1000 negatives each.
+        checkpoint: a file that is kept up to date after every epoch, and read at the start.
         report: called with the epoch, its loss and the metric on validation.
         progress: show a progress bar.
 
     Raises:
-        ValueError: epochs or batch_size below 1, features that do not fit the split, a part
-            without edges, or a K above the number of negatives, of which every positive would be a
-            hit.
+        ValueError: epochs or batch_size below 1, a negative number of pairs, features that do not
+            fit the split, a part without edges, a K above the number of negatives, of which every
+            positive would be a hit, or a checkpoint of another run.
         FloatingPointError: the loss is not finite.
     """
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs={epochs}, batch_size={batch_size}: give positive numbers")
+    for name, count in (
+        ("edges_per_epoch", edges_per_epoch),
+        ("validation_pairs", validation_pairs),
+    ):
+        if count < 0:
+            raise ValueError(f"{name}={count}: give a positive number, or 0 for all")
     metric = split.metric or f"hits@{k}"
     if x.shape[0] != split.num_nodes:
         raise ValueError(f"x has {x.shape[0]} rows, the split {split.num_nodes} nodes")
@@ -105,6 +124,7 @@ def fit_links(
     if not split.metric and k > fewest:
         raise ValueError(f"hits@{k} needs {k} negatives, the split has {fewest}: choose a lower k")
     graph = Neighbourhoods(split.train_edge_index, split.num_nodes)
+    looked_at = _some_validation(split, validation_pairs)
     models = nn.ModuleList([encoder, predictor])
     optimizer = torch.optim.Adam(
         [
@@ -112,14 +132,39 @@ def fit_links(
             {"params": list(predictor.parameters()), "lr": lr_predictor},
         ]
     )
-    losses: list[float] = []
-    curve: list[float] = []
-    best, kept = -1, copy.deepcopy(models.state_dict())
-    bar = tqdm(range(epochs), desc=type(predictor).__name__, disable=not progress)
-    for epoch in bar:
-        models.train()
-        losses.append(
-            _epoch(
+    run = _Run(models, optimizer, split.train_edge_index.device)
+    keeper = None
+    if checkpoint is not None:
+        keeper = LinkCheckpoint(
+            checkpoint,
+            {
+                "predictor": type(predictor).__name__,
+                "metric": metric,
+                "batch_size": batch_size,
+                "lr_encoder": lr_encoder,
+                "lr_predictor": lr_predictor,
+                "patience": patience,
+                "edges_per_epoch": edges_per_epoch,
+                "hide_targets": hide_targets,
+                "validation_edges_at_test": validation_edges_at_test,
+                "validation_pairs": validation_pairs,
+                "checksum of x": checksum([x]),
+                "checksum of the split": checksum(
+                    value for value in vars(split).values() if isinstance(value, Tensor)
+                ),
+                "checksum of the first weights": checksum(models.state_dict().values()),
+            },
+        )
+        run.load(keeper.read())
+    steps = math.ceil(min(edges_per_epoch or math.inf, split.train.shape[1]) / batch_size)
+    name = type(predictor).__name__
+    with tqdm(
+        total=epochs * steps, initial=run.epochs * steps, desc=name, disable=not progress
+    ) as bar:
+        while run.epochs < epochs and not run.waited(patience):
+            models.train()
+            bar.set_description(f"{name}, epoch {run.epochs + 1}")
+            loss = _epoch(
                 encoder,
                 predictor,
                 optimizer,
@@ -129,29 +174,88 @@ def fit_links(
                 batch_size,
                 edges_per_epoch,
                 hide_targets,
+                bar,
             )
-        )
-        held = split.validation, split.validation_negatives
-        curve.append(judge(encoder, predictor, x, graph, *held, metric))
-        if report is not None:
-            report(epoch + 1, losses[-1], curve[-1])
-        bar.set_postfix(loss=losses[-1], validation=curve[-1])
-        if best < 0 or curve[-1] > curve[best]:
-            best, kept = epoch, copy.deepcopy(models.state_dict())
-        elif patience and epoch - best >= patience:
-            break
-    models.load_state_dict(kept)
+            value = judge(encoder, predictor, x, graph, *looked_at, metric, progress=progress)
+            run.note(loss, value)
+            if keeper is not None:
+                keeper.write(run.state())
+            if report is not None:
+                report(run.epochs, loss, value)
+            bar.set_postfix(loss=loss, validation=value)
+    models.load_state_dict(run.kept)
     if validation_edges_at_test:
         known = torch.cat([split.train_edge_index, split.validation], dim=1)
         graph = Neighbourhoods(known, split.num_nodes)
+    held = split.test, split.test_negatives
+    test = judge(encoder, predictor, x, graph, *held, metric, progress=progress)
     return LinkFit(
-        test=judge(encoder, predictor, x, graph, split.test, split.test_negatives, metric),
-        validation=curve[best],
-        best_epoch=best + 1,
-        losses=losses,
-        curve=curve,
+        test=test,
+        validation=run.curve[run.best],
+        best_epoch=run.best + 1,
+        losses=run.losses,
+        curve=run.curve,
         metric=metric,
     )
+
+
+class _Run:
+    """Models, optimiser and curves as they are between two epochs."""
+
+    def __init__(
+        self, models: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+    ) -> None:
+        self.models, self.optimizer, self.device = models, optimizer, device
+        self.losses: list[float] = []
+        self.curve: list[float] = []
+        self.best = -1
+        self.kept = copy.deepcopy(models.state_dict())
+
+    @property
+    def epochs(self) -> int:
+        return len(self.curve)
+
+    def waited(self, patience: int) -> bool:
+        """Whether so many epochs have passed without a better one."""
+        return 0 < patience <= self.epochs - 1 - self.best
+
+    def note(self, loss: float, value: float) -> None:
+        """An epoch is over."""
+        self.losses.append(loss)
+        self.curve.append(value)
+        if self.best < 0 or value > self.curve[self.best]:
+            self.best, self.kept = self.epochs - 1, copy.deepcopy(self.models.state_dict())
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "losses": self.losses,
+            "curve": self.curve,
+            "best": self.best,
+            "kept": self.kept,
+            "models": self.models.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "draws": draw_states(self.device),
+        }
+
+    def load(self, state: Mapping[str, Any] | None) -> None:
+        """Go on from :meth:`state`, or begin where there is none."""
+        if state is None:
+            return
+        self.losses, self.curve, self.best = state["losses"], state["curve"], state["best"]
+        self.kept = state["kept"]
+        self.models.load_state_dict(state["models"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        set_draw_states(state["draws"], self.device)
+
+
+def _some_validation(split: LinkSplit, count: int) -> tuple[Tensor, Tensor]:
+    """Validation pairs and what they are compared with, ``count`` of them if they are more."""
+    pairs, negatives = split.validation, split.validation_negatives
+    if not 0 < count < pairs.shape[1]:
+        return pairs, negatives
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randperm(pairs.shape[1], generator=draw)[:count].to(pairs.device)
+    return pairs[:, rows], negatives[rows] if split.metric == "mrr" else negatives
 
 
 def _epoch(
@@ -162,9 +266,11 @@ def _epoch(
     graph: Neighbourhoods,
     split: LinkSplit,
     batch_size: int,
-    limit: int = 0,
-    hide_targets: bool = True,
+    limit: int,
+    hide_targets: bool,
+    bar: tqdm[Any],
 ) -> float:
+    """Mean loss of an epoch's steps."""
     order = torch.randperm(split.train.shape[1])
     order = order[:limit] if limit else order
     edges, count = split.train[:, order], len(order)
@@ -185,6 +291,7 @@ def _epoch(
             nn.utils.clip_grad_norm_([*encoder.parameters(), *predictor.parameters()], 1.0)
         optimizer.step()
         total += loss.item() * len(rows)
+        bar.update()
     return total / count
 
 
@@ -210,6 +317,7 @@ def judge(
     metric: str,
     *,
     batch_size: int = 8192,
+    progress: bool = False,
 ) -> float:
     """OGB's metric of pairs (2, P), in evaluation mode.
 
@@ -222,29 +330,25 @@ def judge(
         negatives: pairs (2, M) for all positives, or with ``mrr`` targets (P, M) for each.
         metric: ``hits@K`` or ``mrr``.
         batch_size: pairs at a time.
+        progress: show a progress bar where it takes more than some seconds.
     """
     encoder.eval()
     predictor.eval()
     h = encoder(x, graph.edge_index)
-    good = score_pairs(lambda part: predictor(h, graph, part), positives, batch_size)
-    return judged(good, lambda part: predictor(h, graph, part), positives, negatives, metric)
+    own = metric == "mrr"
+    count = positives.shape[1] + (negatives.numel() if own else negatives.shape[1])
+    bar = tqdm(total=count, desc=metric, unit=" pairs", leave=False, delay=5, disable=not progress)
 
+    def score(pairs: Tensor) -> Tensor:
+        """Scores (B,) of pairs (2, B), some at a time."""
+        found = []
+        for part in pairs.split(batch_size, dim=1):
+            found.append(predictor(h, graph, part))
+            bar.update(part.shape[1])
+        return torch.cat(found)
 
-def judged(
-    good: Tensor,
-    score: Callable[[Tensor], Tensor],
-    positives: Tensor,
-    negatives: Tensor,
-    metric: str,
-    batch_size: int = 8192,
-) -> float:
-    """OGB's metric from the scores of the positives and a function that scores pairs (2, B)."""
-    if metric != "mrr":
-        bad = score_pairs(score, negatives, batch_size)
-        return float(ogb_hits_at_k(good, bad, int(metric.removeprefix("hits@"))))
-    return ogb_mean_mrr(score, good, positives[0], negatives, batch_size=batch_size)
-
-
-def score_pairs(score: Callable[[Tensor], Tensor], pairs: Tensor, batch_size: int = 8192) -> Tensor:
-    """Scores (B,) of pairs (2, B), some at a time."""
-    return torch.cat([score(part) for part in pairs.split(batch_size, dim=1)])
+    with bar:
+        good = score(positives)
+        if own:
+            return ogb_mean_mrr(score, good, positives[0], negatives, batch_size=batch_size)
+        return ogb_hits_at_k(good, score(negatives), int(metric.removeprefix("hits@")))

@@ -19,9 +19,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from graphcl.data.files import write_csv
 from graphcl.kernels.processes import from_first_process
 from graphcl.methods.method import Method
-from graphcl.train.files import write_csv
 from graphcl.train.module import ContrastiveModule
 
 

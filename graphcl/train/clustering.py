@@ -12,11 +12,11 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphcl.community.modularity import modularity
+from graphcl.data.files import write_csv
 from graphcl.methods.clustering import ClusteringMethod
 from graphcl.methods.method import Method
 from graphcl.probes import cluster_nodes, clustering_scores
 from graphcl.train.callbacks import BestWeights
-from graphcl.train.files import write_csv
 from graphcl.train.module import ContrastiveModule
 
 Selection = Literal["last", "silhouette", "modularity"]

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
 from graphcl.data import dataset_info, load_dataset
+from graphcl.data.files import read_json, write_json
 from graphcl.probes import cluster_nodes, link_probe
 from graphcl.probes.labels import node_labels
 from graphcl.train.clustering import PROTOCOL as CLUSTERING
 from graphcl.train.environment import environment
 from graphcl.train.experiment import spread
-from graphcl.train.files import read_json, write_json
 from graphcl.train.probing import classify, link_values, training_graph
 
 TASKS = ("classify", "cluster", "links")

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
 from graphcl.data import dataset_info, load_dataset
+from graphcl.data.files import read_json, replacing, write_csv, write_json, write_npz
 from graphcl.kernels.processes import from_first_process
 from graphcl.methods.clustering import ClusteringMethod
 from graphcl.methods.method import Method
@@ -38,7 +39,6 @@ from graphcl.train.clustering import (
     cluster_values,
 )
 from graphcl.train.environment import environment, environments
-from graphcl.train.files import read_json, replacing, write_csv, write_json, write_npz
 from graphcl.train.fitting import check_precision, fit
 from graphcl.train.probing import (
     CLASSIFIERS,

@@ -19,6 +19,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch.utils.data import DataLoader
 from torch_geometric.data import Data, HeteroData
 
+from graphcl.data.files import replacing
 from graphcl.losses.pool import CandidatePool, CandidateQueue
 from graphcl.methods.method import GraphMethod, Method
 from graphcl.minibatch.loader import make_loader
@@ -30,7 +31,6 @@ from graphcl.train.callbacks import (
     Patience,
     RollingCheckpoint,
 )
-from graphcl.train.files import replacing
 from graphcl.train.hard_batches import HardBatches
 from graphcl.train.module import ContrastiveModule
 from graphcl.train.preparation import FilePreparation

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from rich.progress import Progress
 
+from graphcl.data.files import replacing, write_csv
 from graphcl.methods.preparation import Preparation
 from graphcl.train.callbacks import loss_bar
-from graphcl.train.files import replacing, write_csv
 
 
 class FilePreparation(Preparation):

@@ -92,7 +92,7 @@ def write_compactness(
 
     ``certified_positive`` is the share of nodes whose certified compactness is above zero.
     """
-    from graphcl.train.files import write_npz
+    from graphcl.data.files import write_npz
 
     pairs = (("before", before), ("after", after))
     write_npz(path, {f"{k}_{when}": v for when, part in pairs for k, v in part.items()})

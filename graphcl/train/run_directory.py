@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from graphcl.train.files import read_json, write_json
+from graphcl.data.files import read_json, write_json
 
 _LOCK = ".lock"
 

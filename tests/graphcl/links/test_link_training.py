@@ -1,6 +1,10 @@
 """Training of link predictors: it learns, it repeats, and it never sees its targets."""
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +30,7 @@ def blocks() -> tuple[Tensor, LinkSplit]:
     return torch.randn(N, 5, generator=draw), split
 
 
-def fitted(kind: type[GAE], seed: int = 0, **options: int) -> LinkFit:
+def fitted(kind: type[GAE], seed: int = 0, **options: Any) -> LinkFit:
     x, split = blocks()
     torch.manual_seed(seed)
     encoder, predictor = PropagationEncoder(5, 8), kind(8, 8)
@@ -266,3 +270,129 @@ def test_a_k_above_the_number_of_negatives_is_refused() -> None:
         bare = replace(split, **{part: getattr(split, part)[:, :0]})
         with pytest.raises(ValueError, match=f"no {part} edges"):
             fit_links(PropagationEncoder(5, 4), GAE(4, 4), x, bare, progress=False)
+
+
+class Stop(Exception):
+    """An interrupt."""
+
+
+def stopping(after: int) -> Callable[[int, float, float], None]:
+    def report(epoch: int, loss: float, value: float) -> None:
+        if epoch == after:
+            raise Stop
+
+    return report
+
+
+@pytest.mark.parametrize("kind", [GAE, NCN])
+def test_an_interrupted_run_comes_to_the_same_end(kind: type[GAE], tmp_path: Path) -> None:
+    wanted = fitted(kind, epochs=5)
+    file = tmp_path / "runs" / "links.pt"
+    told: list[int] = []
+    for after in (2, 3):
+        with pytest.raises(Stop):
+            fitted(kind, epochs=5, checkpoint=file, report=stopping(after))
+    assert fitted(kind, epochs=5, checkpoint=file, report=lambda i, *_: told.append(i)) == wanted
+    assert told == [4, 5]
+    told.clear()
+    # A run that is over is not trained again; it may be given more epochs.
+    assert fitted(kind, epochs=5, checkpoint=file, report=lambda i, *_: told.append(i)) == wanted
+    assert not told
+    assert fitted(kind, epochs=6, checkpoint=file) == fitted(kind, epochs=6)
+    assert [path.name for path in file.parent.iterdir()] == ["links.pt"]
+
+
+def test_a_step_that_fails_loses_no_epoch(tmp_path: Path) -> None:
+    x, split = blocks()
+    steps = math.ceil(split.train.shape[1] / 64)
+    taken: list[int] = []
+
+    def run(fails_at: int) -> LinkFit:
+        class Failing(NCN):
+            def forward(self, *args: Any) -> Tensor:
+                if self.training:
+                    taken.append(1)
+                    if len(taken) == fails_at:
+                        raise Stop
+                return super().forward(*args)
+
+        torch.manual_seed(0)
+        encoder, predictor = PropagationEncoder(5, 8), Failing(8, 8)
+        options: dict[str, Any] = {"epochs": 5, "batch_size": 64, "k": 20, "progress": False}
+        return fit_links(encoder, predictor, x, split, checkpoint=tmp_path / "links.pt", **options)
+
+    with pytest.raises(Stop):
+        run(2 * steps + 1)  # the first step of the third epoch
+    taken.clear()
+    assert run(0) == fitted(NCN, epochs=5)
+    assert len(taken) == 3 * steps
+
+
+def test_patience_holds_for_a_resumed_run(tmp_path: Path) -> None:
+    wanted = fitted(NCN, epochs=60, patience=2)
+    file = tmp_path / "links.pt"
+    assert fitted(NCN, epochs=60, patience=2, checkpoint=file) == wanted
+    assert fitted(NCN, epochs=60, patience=2, checkpoint=file) == wanted
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "links.pt"
+    fitted(NCN, epochs=1, checkpoint=file)
+    with pytest.raises(ValueError, match=r"another run.*patience: 0 there, 3 now"):
+        fitted(NCN, epochs=1, checkpoint=file, patience=3)
+    with pytest.raises(ValueError, match=r"another run.*first weights"):
+        fitted(NCN, seed=1, epochs=1, checkpoint=file)
+    with pytest.raises(ValueError, match="predictor: 'NCN' there, 'NCNC' now"):
+        fitted(NCNC, epochs=1, checkpoint=file)
+    file.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="no checkpoint of a link training"):
+        fitted(NCN, epochs=1, checkpoint=file)
+    assert file.read_bytes() == b"something else"
+
+
+def test_other_data_are_noticed_in_a_checkpoint(tmp_path: Path) -> None:
+    x, split = blocks()
+    file = tmp_path / "links.pt"
+    for features in (x, compact_features(torch.eye(N))):
+        for changed in (features, features * 2):
+            torch.manual_seed(0)
+            models = PropagationEncoder(features.shape[1], 8), NCN(8, 8)
+            options = {"epochs": 1, "k": 20, "checkpoint": file, "progress": False}
+            if changed is features:
+                file.unlink(missing_ok=True)
+                fit_links(*models, features, split, **options)
+            else:
+                with pytest.raises(ValueError, match="checksum of x"):
+                    fit_links(*models, changed, split, **options)
+
+
+@pytest.mark.parametrize("metric", ["", "mrr"])
+def test_the_epoch_may_be_chosen_on_a_part_of_validation(metric: str) -> None:
+    x, split = blocks()
+    split = of_citations(split) if metric else split
+    looks: list[Tensor] = []
+
+    class Watch(GAE):
+        def forward(self, h: Tensor, graph: Neighbourhoods, pairs: Tensor) -> Tensor:
+            if not self.training:
+                looks.append(pairs)
+            return super().forward(h, graph, pairs)
+
+    options = {"epochs": 2, "k": 20, "validation_pairs": 7, "progress": False}
+    fit_links(PropagationEncoder(5, 8), Watch(8, 8), x, split, **options)
+    first, against, again, _, test, _ = looks
+    assert first.shape == (2, 7)
+    assert torch.equal(first, again)
+    place = [(pair == split.validation.T).all(1).nonzero().item() for pair in first.T]
+    assert len(set(place)) == 7
+    if metric:
+        assert torch.equal(against[1].view(7, -1), split.validation_negatives[place])
+    else:
+        assert torch.equal(against, split.validation_negatives)
+    assert torch.equal(test, split.test)  # the test is whole
+
+
+def test_negative_numbers_of_pairs_are_named() -> None:
+    for name in ("validation_pairs", "edges_per_epoch"):
+        with pytest.raises(ValueError, match=f"{name}=-1"):
+            fitted(NCN, epochs=1, **{name: -1})

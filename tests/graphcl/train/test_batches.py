@@ -10,10 +10,10 @@ from torch_geometric.data import Data
 from typer.testing import CliRunner
 
 from graphcl.cli.app import app
+from graphcl.data.files import read_json
 from graphcl.methods import GRACE, GraphMethod
 from graphcl.minibatch import Batching
 from graphcl.train import fit
-from graphcl.train.files import read_json
 from graphcl.train.hard_batches import HardBatches
 from graphcl.train.module import ContrastiveModule
 from graphcl.train.recipes import TrainingOptions

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphcl.train.files import read_json, replacing, write_csv, write_json, write_npz
+from graphcl.data.files import read_json, replacing, write_csv, write_json, write_npz
 
 
 def test_content_appears_whole(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""What a link training has come to after an epoch, kept in one file."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphcl.data.files import replacing
+
+
+class LinkCheckpoint:
+    """The state of a run between two epochs, written completely or not at all.
+
+    Args:
+        path: the file; ``None`` keeps nothing.
+        run: what makes the run this one, settings and checksums.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, run: Mapping[str, Any]) -> None:
+        self.path = None if path is None else Path(path)
+        self.run = dict(run)
+
+    def read(self) -> dict[str, Any] | None:
+        """The state, or ``None`` where there is none yet.
+
+        Raises:
+            ValueError: the file is something else, or belongs to another run.
+        """
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            run, state = content["run"], content["state"]
+        except (OSError, EOFError, RuntimeError, LookupError, TypeError, pickle.PickleError) as err:
+            raise ValueError(
+                f"{self.path} is no checkpoint of a link training ({err}); give another file, or "
+                "remove this one"
+            ) from err
+        differing = [
+            f"{key}: {run.get(key)!r} there, {self.run.get(key)!r} now"
+            for key in {**run, **self.run}
+            if run.get(key) != self.run.get(key)
+        ]
+        if differing:
+            raise ValueError(
+                f"{self.path} is of another run ({'; '.join(differing)}); give another file, or "
+                "remove this one"
+            )
+        return dict(state)
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Replace what is kept."""
+        if self.path is not None:
+            with replacing(self.path) as file:
+                torch.save({"run": self.run, "state": dict(state)}, file)
+
+
+def checksum(tensors: Iterable[Tensor]) -> int:
+    """CRC-32 of dense and CSR tensors, by their values."""
+    found = 0
+    for tensor in tensors:
+        one = tensor.detach()
+        csr = one.layout == torch.sparse_csr
+        for part in (one.crow_indices(), one.col_indices(), one.values()) if csr else (one,):
+            content = part.cpu().contiguous().flatten().view(torch.uint8)
+            found = zlib.crc32(content.numpy().data, found)
+    return found
+
+
+def draw_states(device: torch.device) -> dict[str, Tensor]:
+    """Torch's global generators that a run on ``device`` draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_draw_states(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Continue the draws of :func:`draw_states`."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
