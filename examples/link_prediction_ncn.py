@@ -71,7 +71,7 @@ def run(kind: str, seed: int, options: argparse.Namespace) -> float:
     else:
         more = completion if kind == "ncnc" else {}
         predictor = (NCNC if more else NCN)(256, **predicting, **more)
-    fitting |= {"epochs": options.epochs, "patience": options.patience, "k": k}
+    fitting = fitting | {"epochs": options.epochs, "patience": options.patience, "k": k}
     fitting["progress"] = not options.quiet
     found = fit_links(encoder, predictor, compact_features(x), split, **fitting)
     print(

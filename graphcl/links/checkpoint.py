@@ -19,13 +19,12 @@ class LinkCheckpoint:
     """The state of a run between two epochs, written completely or not at all.
 
     Args:
-        path: the file; ``None`` keeps nothing.
+        path: the file.
         run: what makes the run this one, settings and checksums.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None, run: Mapping[str, Any]) -> None:
-        self.path = None if path is None else Path(path)
-        self.run = dict(run)
+    def __init__(self, path: str | os.PathLike[str], run: Mapping[str, Any]) -> None:
+        self.path, self.run = Path(path), dict(run)
 
     def read(self) -> dict[str, Any] | None:
         """The state, or ``None`` where there is none yet.
@@ -33,7 +32,7 @@ class LinkCheckpoint:
         Raises:
             ValueError: the file is something else, or belongs to another run.
         """
-        if self.path is None or not self.path.exists():
+        if not self.path.exists():
             return None
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
@@ -57,9 +56,8 @@ class LinkCheckpoint:
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Replace what is kept."""
-        if self.path is not None:
-            with replacing(self.path) as file:
-                torch.save({"run": self.run, "state": dict(state)}, file)
+        with replacing(self.path) as file:
+            torch.save({"run": self.run, "state": dict(state)}, file)
 
 
 def checksum(tensors: Iterable[Tensor]) -> int:

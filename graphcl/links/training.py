@@ -106,91 +106,52 @@ def fit_links(
             positive would be a hit, or a checkpoint of another run.
         FloatingPointError: the loss is not finite.
     """
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"epochs={epochs}, batch_size={batch_size}: give positive numbers")
-    for name, count in (
-        ("edges_per_epoch", edges_per_epoch),
-        ("validation_pairs", validation_pairs),
-    ):
-        if count < 0:
-            raise ValueError(f"{name}={count}: give a positive number, or 0 for all")
     metric = split.metric or f"hits@{k}"
-    if x.shape[0] != split.num_nodes:
-        raise ValueError(f"x has {x.shape[0]} rows, the split {split.num_nodes} nodes")
-    for part in ("train", "validation", "test"):
-        if not getattr(split, part).shape[1]:
-            raise ValueError(f"the split has no {part} edges; hold out more")
-    fewest = min(split.validation_negatives.shape[1], split.test_negatives.shape[1])
-    if not split.metric and k > fewest:
-        raise ValueError(f"hits@{k} needs {k} negatives, the split has {fewest}: choose a lower k")
-    graph = Neighbourhoods(split.train_edge_index, split.num_nodes)
-    looked_at = _some_validation(split, validation_pairs)
-    models = nn.ModuleList([encoder, predictor])
-    optimizer = torch.optim.Adam(
-        [
-            {"params": list(encoder.parameters()), "lr": lr_encoder},
-            {"params": list(predictor.parameters()), "lr": lr_predictor},
-        ]
+    _check_counts(epochs, batch_size, edges_per_epoch, validation_pairs)
+    _check_split(split, x, 0 if split.metric else k)
+    run = _Run(
+        encoder,
+        predictor,
+        x,
+        split,
+        metric=metric,
+        batch_size=batch_size,
+        edges_per_epoch=edges_per_epoch,
+        hide_targets=hide_targets,
+        rates=(lr_encoder, lr_predictor),
     )
-    run = _Run(models, optimizer, split.train_edge_index.device)
     keeper = None
     if checkpoint is not None:
-        keeper = LinkCheckpoint(
-            checkpoint,
-            {
-                "predictor": type(predictor).__name__,
-                "metric": metric,
-                "batch_size": batch_size,
-                "lr_encoder": lr_encoder,
-                "lr_predictor": lr_predictor,
-                "patience": patience,
-                "edges_per_epoch": edges_per_epoch,
-                "hide_targets": hide_targets,
-                "validation_edges_at_test": validation_edges_at_test,
-                "validation_pairs": validation_pairs,
-                "checksum of x": checksum([x]),
-                "checksum of the split": checksum(
-                    value for value in vars(split).values() if isinstance(value, Tensor)
-                ),
-                "checksum of the first weights": checksum(models.state_dict().values()),
-            },
-        )
+        settings = {
+            "patience": patience,
+            "validation_edges_at_test": validation_edges_at_test,
+            "validation_pairs": validation_pairs,
+        }
+        keeper = LinkCheckpoint(checkpoint, {**run.identity(), **settings})
         run.load(keeper.read())
-    steps = math.ceil(min(edges_per_epoch or math.inf, split.train.shape[1]) / batch_size)
-    name = type(predictor).__name__
+    looked_at = _some_validation(split, validation_pairs)
+    name, steps = type(predictor).__name__, run.steps
     with tqdm(
         total=epochs * steps, initial=run.epochs * steps, desc=name, disable=not progress
     ) as bar:
         while run.epochs < epochs and not run.waited(patience):
-            models.train()
             bar.set_description(f"{name}, epoch {run.epochs + 1}")
-            loss = _epoch(
-                encoder,
-                predictor,
-                optimizer,
-                x,
-                graph,
-                split,
-                batch_size,
-                edges_per_epoch,
-                hide_targets,
-                bar,
-            )
-            value = judge(encoder, predictor, x, graph, *looked_at, metric, progress=progress)
+            loss = run.train(bar)
+            value = judge(encoder, predictor, x, run.graph, *looked_at, metric, progress=progress)
             run.note(loss, value)
             if keeper is not None:
                 keeper.write(run.state())
             if report is not None:
                 report(run.epochs, loss, value)
             bar.set_postfix(loss=loss, validation=value)
-    models.load_state_dict(run.kept)
+    run.models.load_state_dict(run.kept)
+    graph = run.graph
     if validation_edges_at_test:
         known = torch.cat([split.train_edge_index, split.validation], dim=1)
         graph = Neighbourhoods(known, split.num_nodes)
     held = split.test, split.test_negatives
-    test = judge(encoder, predictor, x, graph, *held, metric, progress=progress)
     return LinkFit(
-        test=test,
+        test=judge(encoder, predictor, x, graph, *held, metric, progress=progress),
         validation=run.curve[run.best],
         best_epoch=run.best + 1,
         losses=run.losses,
@@ -199,25 +160,98 @@ def fit_links(
     )
 
 
+def _check_counts(
+    epochs: int, batch_size: int, edges_per_epoch: int, validation_pairs: int
+) -> None:
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs={epochs}, batch_size={batch_size}: give positive numbers")
+    if min(edges_per_epoch, validation_pairs) < 0:
+        raise ValueError(
+            f"edges_per_epoch={edges_per_epoch}, validation_pairs={validation_pairs}: give positive "
+            "numbers, or 0 for all"
+        )
+
+
+def _check_split(split: LinkSplit, x: Tensor, k: int) -> None:
+    """Features fit the split, no part is empty, and not every positive is among the best ``k``."""
+    if x.shape[0] != split.num_nodes:
+        raise ValueError(f"x has {x.shape[0]} rows, the split {split.num_nodes} nodes")
+    for part in ("train", "validation", "test"):
+        if not getattr(split, part).shape[1]:
+            raise ValueError(f"the split has no {part} edges; hold out more")
+    fewest = min(split.validation_negatives.shape[1], split.test_negatives.shape[1])
+    if k > fewest:
+        raise ValueError(f"hits@{k} needs {k} negatives, the split has {fewest}: choose a lower k")
+
+
 class _Run:
-    """Models, optimiser and curves as they are between two epochs."""
+    """Models, optimiser and curves; what is kept is as it stands between two epochs."""
 
     def __init__(
-        self, models: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+        self,
+        encoder: nn.Module,
+        predictor: GAE,
+        x: Tensor,
+        split: LinkSplit,
+        *,
+        metric: str,
+        batch_size: int,
+        edges_per_epoch: int,
+        hide_targets: bool,
+        rates: tuple[float, float],
     ) -> None:
-        self.models, self.optimizer, self.device = models, optimizer, device
+        self.encoder, self.predictor, self.x, self.split = encoder, predictor, x, split
+        self.metric, self.hide_targets, self.rates = metric, hide_targets, rates
+        self.batch_size, self.edges_per_epoch = batch_size, edges_per_epoch
+        self.graph = Neighbourhoods(split.train_edge_index, split.num_nodes)
+        self.models = nn.ModuleList([encoder, predictor])
+        parts = zip(self.models, rates, strict=True)
+        self.optimizer = torch.optim.Adam(
+            [{"params": list(part.parameters()), "lr": rate} for part, rate in parts]
+        )
         self.losses: list[float] = []
         self.curve: list[float] = []
         self.best = -1
-        self.kept = copy.deepcopy(models.state_dict())
+        self.kept = copy.deepcopy(self.models.state_dict())
 
     @property
     def epochs(self) -> int:
+        """Epochs that are over."""
         return len(self.curve)
 
-    def waited(self, patience: int) -> bool:
-        """Whether so many epochs have passed without a better one."""
-        return 0 < patience <= self.epochs - 1 - self.best
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        edges = self.split.train.shape[1]
+        return math.ceil(min(self.edges_per_epoch or edges, edges) / self.batch_size)
+
+    def train(self, bar: tqdm[Any]) -> float:
+        """Train for an epoch; the mean loss of its steps."""
+        self.models.train()
+        order = torch.randperm(self.split.train.shape[1])
+        order = order[: self.edges_per_epoch] if self.edges_per_epoch else order
+        edges, count = self.split.train[:, order], len(order)
+        negatives = _negatives(self.graph, edges, self.split.metric)
+        total = 0.0
+        for rows in torch.arange(count).split(self.batch_size):
+            total += self._step(edges[:, rows], negatives[:, rows]) * len(rows)
+            bar.update()
+        return total / count
+
+    def _step(self, targets: Tensor, others: Tensor) -> float:
+        rest = self.graph.without(targets) if self.hide_targets else self.graph
+        h = self.encoder(self.x, rest.edge_index)
+        logits = self.predictor(h, rest, torch.cat([targets, others], dim=1))
+        good, bad = logits.split(targets.shape[1])
+        loss = F.softplus(-good).mean() + F.softplus(bad).mean()
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()}; try lower learning rates")
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.split.metric == "mrr":
+            nn.utils.clip_grad_norm_(self.models.parameters(), 1.0)
+        self.optimizer.step()
+        return loss.item()
 
     def note(self, loss: float, value: float) -> None:
         """An epoch is over."""
@@ -226,7 +260,27 @@ class _Run:
         if self.best < 0 or value > self.curve[self.best]:
             self.best, self.kept = self.epochs - 1, copy.deepcopy(self.models.state_dict())
 
+    def waited(self, patience: int) -> bool:
+        """Whether so many epochs have passed without a better one."""
+        return 0 < patience <= self.epochs - 1 - self.best
+
+    def identity(self) -> dict[str, Any]:
+        """What makes the run this one; asked for before it begins."""
+        split = vars(self.split).values()
+        return {
+            "predictor": type(self.predictor).__name__,
+            "metric": self.metric,
+            "batch_size": self.batch_size,
+            "rates": list(self.rates),
+            "edges_per_epoch": self.edges_per_epoch,
+            "hide_targets": self.hide_targets,
+            "checksum of x": checksum([self.x]),
+            "checksum of the split": checksum(one for one in split if isinstance(one, Tensor)),
+            "checksum of the first weights": checksum(self.models.state_dict().values()),
+        }
+
     def state(self) -> dict[str, Any]:
+        """What :meth:`load` goes on from."""
         return {
             "losses": self.losses,
             "curve": self.curve,
@@ -234,18 +288,18 @@ class _Run:
             "kept": self.kept,
             "models": self.models.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "draws": draw_states(self.device),
+            "draws": draw_states(self.graph.keys.device),
         }
 
     def load(self, state: Mapping[str, Any] | None) -> None:
-        """Go on from :meth:`state`, or begin where there is none."""
+        """Go on from a state; without one the run begins."""
         if state is None:
             return
         self.losses, self.curve, self.best = state["losses"], state["curve"], state["best"]
         self.kept = state["kept"]
         self.models.load_state_dict(state["models"])
         self.optimizer.load_state_dict(state["optimizer"])
-        set_draw_states(state["draws"], self.device)
+        set_draw_states(state["draws"], self.graph.keys.device)
 
 
 def _some_validation(split: LinkSplit, count: int) -> tuple[Tensor, Tensor]:
@@ -256,43 +310,6 @@ def _some_validation(split: LinkSplit, count: int) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(0)
     rows = torch.randperm(pairs.shape[1], generator=draw)[:count].to(pairs.device)
     return pairs[:, rows], negatives[rows] if split.metric == "mrr" else negatives
-
-
-def _epoch(
-    encoder: nn.Module,
-    predictor: GAE,
-    optimizer: torch.optim.Optimizer,
-    x: Tensor,
-    graph: Neighbourhoods,
-    split: LinkSplit,
-    batch_size: int,
-    limit: int,
-    hide_targets: bool,
-    bar: tqdm[Any],
-) -> float:
-    """Mean loss of an epoch's steps."""
-    order = torch.randperm(split.train.shape[1])
-    order = order[:limit] if limit else order
-    edges, count = split.train[:, order], len(order)
-    negatives = _negatives(graph, edges, split.metric)
-    total = 0.0
-    for rows in torch.arange(count).split(batch_size):
-        targets, others = edges[:, rows], negatives[:, rows]
-        rest = graph.without(targets) if hide_targets else graph
-        h = encoder(x, rest.edge_index)
-        logits = predictor(h, rest, torch.cat([targets, others], dim=1))
-        good, bad = logits.split(len(rows))
-        loss = F.softplus(-good).mean() + F.softplus(bad).mean()
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()}; try lower learning rates")
-        optimizer.zero_grad()
-        loss.backward()
-        if split.metric == "mrr":
-            nn.utils.clip_grad_norm_([*encoder.parameters(), *predictor.parameters()], 1.0)
-        optimizer.step()
-        total += loss.item() * len(rows)
-        bar.update()
-    return total / count
 
 
 def _negatives(graph: Neighbourhoods, edges: Tensor, metric: str) -> Tensor:
