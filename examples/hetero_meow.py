@@ -22,7 +22,7 @@ from graphcl.methods import MEOW, AdaMEOW, HeCo, HeteroMethod
 from graphcl.probes import cluster_nodes, linear_probe, make_split
 from graphcl.probes.labels import node_labels
 from graphcl.train import fit, settings_for
-from graphcl.views.features import normalized_features
+from graphcl.views import normalized_features
 
 METHODS = {"meow": MEOW, "adameow": AdaMEOW, "heco": HeCo}
 SMALL = {"meow": {"clusters": [5], "top_n": 8}, "adameow": {"top_n": 8}, "heco": {}}

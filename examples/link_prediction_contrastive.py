@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from graphcl.data import load_dataset
-from graphcl.encoders.propagation import PropagationEncoder
+from graphcl.encoders import PropagationEncoder
 from graphcl.links import NCN, NCNC, fit_links
 from graphcl.methods import GRACE
-from graphcl.probes.links import LinkSplit, hold_out_links, official_links
-from graphcl.views.features import compact_features, identity_features
+from graphcl.probes import LinkSplit, hold_out_links, official_links
+from graphcl.views import compact_features, identity_features
 
 
 def contrast(x: Tensor, split: LinkSplit, width: int, epochs: int) -> Tensor:

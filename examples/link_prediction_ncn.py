@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from graphcl.data import load_dataset
-from graphcl.encoders.propagation import PropagationEncoder
+from graphcl.encoders import PropagationEncoder
 from graphcl.links import (
     GAE,
     NCN,
@@ -26,9 +26,9 @@ from graphcl.links import (
     fit_links,
     resource_allocation,
 )
-from graphcl.probes.links import hold_out_links
+from graphcl.probes import hold_out_links
 from graphcl.ranking import ogb_hits_at_k
-from graphcl.views.features import compact_features
+from graphcl.views import compact_features
 
 HEURISTICS = {"cn": common_neighbours, "aa": adamic_adar, "ra": resource_allocation}
 

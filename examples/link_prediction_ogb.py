@@ -17,10 +17,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from graphcl.data import load_dataset
-from graphcl.encoders import GCNEncoder
-from graphcl.encoders.propagation import PropagationEncoder
+from graphcl.encoders import GCNEncoder, PropagationEncoder
 from graphcl.links import NCN, NCNC, fit_links
-from graphcl.probes.links import LinkSplit, hold_out_links, official_links
+from graphcl.probes import LinkSplit, hold_out_links, official_links
 
 # Predictor, completion and training by data set.
 SETTINGS = {

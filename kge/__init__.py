@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kge.datasets import load_dataset
     from kge.evaluation.fused_rank_based import FusedRankBasedEvaluator
     from kge.losses.hasa import HaSaLoss
     from kge.models.hasa_text import HaSaText
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
     from kge.sampling.report import sampler_report
     from kge.structure import StructureIndex
     from kge.text.encoder import TextEncoder
+    from kge.training.binding import BindModelCallback, BoundSLCWATrainingLoop
     from kge.training.in_batch import InBatchTrainingLoop
     from kge.training.lazy_adam import LazyAdam
+    from kge.union_dataset import UnionDataset
 
 __all__ = [
+    "BindModelCallback",
+    "BoundSLCWATrainingLoop",
     "FusedRankBasedEvaluator",
     "HaSaLoss",
     "HaSaNegativeSampler",
@@ -32,12 +37,18 @@ __all__ = [
     "SimKGC",
     "StructureIndex",
     "TextEncoder",
+    "UnionDataset",
     "describe_negatives",
+    "load_dataset",
     "register",
     "sampler_report",
 ]
 
 _HOMES = {
+    "BindModelCallback": "training.binding",
+    "BoundSLCWATrainingLoop": "training.binding",
+    "UnionDataset": "union_dataset",
+    "load_dataset": "datasets",
     "FusedRankBasedEvaluator": "evaluation.fused_rank_based",
     "HaSaLoss": "losses.hasa",
     "HaSaNegativeSampler": "sampling.hasa",

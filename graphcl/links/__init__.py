@@ -29,3 +29,7 @@ def __getattr__(name: str) -> Any:
     if name in ("LinkFit", "fit_links"):
         return getattr(import_module("graphcl.links.training"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

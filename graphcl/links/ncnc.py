@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from graphcl.encoders.evaluating import evaluating
 from graphcl.kernels.tiles import work_blocks
 from graphcl.links.ncn import NCN, check_input
 from graphcl.links.neighbourhoods import Neighbourhoods, common_neighbour_sum, pool
@@ -115,7 +114,7 @@ class NCNC(NCN):
 
     def _plain(self, h: Tensor) -> Tensor:
         """What common neighbours contribute, (N, D), where probabilities are asked for."""
-        with self._judging():
+        with evaluating(self):  # no draw of dropout, and a constant for the gradient
             return self.transformed(h)
 
     def _probabilities(
@@ -126,23 +125,12 @@ class NCNC(NCN):
         low, high = pairs.long().aminmax(dim=0)
         keys, of = (low * graph.num_nodes + high).unique(return_inverse=True)
         edges = torch.stack([keys // graph.num_nodes, keys % graph.num_nodes])
-        with self._judging():
+        with evaluating(self):  # no draw of dropout, and a constant for the gradient
             logits = [
                 self.score(h, part, common_neighbour_sum(graph, part, plain))
                 for part in edges.split(self.max_logits, dim=1)
             ]
         return self.calibrate(torch.cat(logits))[of]
-
-    @contextlib.contextmanager
-    def _judging(self) -> Iterator[None]:
-        """A probability is no draw of dropout, and a constant for the gradient."""
-        training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            self.train(training)
 
     def calibrate(self, logit: Tensor) -> Tensor:
         """Probability of an edge from NCN's logit."""

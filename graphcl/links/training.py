@@ -167,8 +167,8 @@ def _check_counts(
         raise ValueError(f"epochs={epochs}, batch_size={batch_size}: give positive numbers")
     if min(edges_per_epoch, validation_pairs) < 0:
         raise ValueError(
-            f"edges_per_epoch={edges_per_epoch}, validation_pairs={validation_pairs}: give positive "
-            "numbers, or 0 for all"
+            f"edges_per_epoch={edges_per_epoch}, validation_pairs={validation_pairs}: give "
+            "positive numbers, or 0 for all"
         )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphcl.methods.adameow import AdaMEOW
     from graphcl.methods.bgrl import BGRL
+    from graphcl.methods.clustering import ClusteringMethod
     from graphcl.methods.costa import COSTA
     from graphcl.methods.dgi import DGI
     from graphcl.methods.gca import GCA
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from graphcl.methods.hetero_method import HeteroMethod
     from graphcl.methods.meow import MEOW
     from graphcl.methods.method import GraphMethod, Method
-    from graphcl.methods.multiplex import MultiplexGCooL
+    from graphcl.methods.multiplex import MultiplexGCooL, relation_views
     from graphcl.methods.pamcgc import PamCGC
-    from graphcl.methods.pot import POT
+    from graphcl.methods.pot import POT, Compactness
+    from graphcl.methods.preparation import Preparation
     from graphcl.methods.progcl import ProGCL
 
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "MEOW",
     "POT",
     "AdaMEOW",
+    "ClusteringMethod",
+    "Compactness",
     "GCooL",
     "GraphMethod",
     "HeCo",
@@ -36,11 +40,17 @@ __all__ = [
     "Method",
     "MultiplexGCooL",
     "PamCGC",
+    "Preparation",
     "ProGCL",
+    "relation_views",
 ]
 
 _HOMES = {
     "AdaMEOW": "graphcl.methods.adameow",
+    "ClusteringMethod": "graphcl.methods.clustering",
+    "Compactness": "graphcl.methods.pot",
+    "Preparation": "graphcl.methods.preparation",
+    "relation_views": "graphcl.methods.multiplex",
     "BGRL": "graphcl.methods.bgrl",
     "COSTA": "graphcl.methods.costa",
     "DGI": "graphcl.methods.dgi",
@@ -64,3 +74,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
+from graphcl.encoders.evaluating import evaluating
 from graphcl.hetero.features import node_features, type_widths
 from graphcl.hetero.inputs import HeteroInputs
 from graphcl.metapaths.composition import MetaPath, PathLike, compose
@@ -107,15 +108,10 @@ class HeteroMethod(Method):
     def encode(self, graph: HeteroInputs) -> Tensor:
         """Embeddings (N, D) of the target nodes, with gradients and in the current mode."""
 
-    @torch.no_grad()
     def embed(self, graph: HeteroInputs) -> Tensor:
         """Embeddings (N, D) of the target nodes without masks, in evaluation mode, detached."""
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return self.encode(graph)
-        finally:
-            self.train(training)
 
     def training_loss(self, graph: HeteroInputs) -> Tensor:
         """See :meth:`Method.training_loss`."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphcl.encoders.evaluating import evaluating
 from graphcl.losses.pool import CandidatePool
 from graphcl.methods.finite import check_finite, check_finite_once
 from graphcl.methods.preparation import Preparation
@@ -139,15 +139,10 @@ class GraphMethod(Method):
     def encode(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Embed the nodes of a graph as it is, (N, D), with gradients and in the current mode."""
 
-    @torch.no_grad()
     def embed(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Node embeddings (N, D) of the unaugmented graph, in evaluation mode, detached."""
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return self.encode(x, edge_index)
-        finally:
-            self.train(training)
 
     @classmethod
     def input_channels(cls, data: Data) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from graphcl.encoders.evaluating import evaluating
 from graphcl.methods.finite import check_finite_once
 from graphcl.methods.gcool import GCooL
 
@@ -128,15 +129,10 @@ class MultiplexGCooL(nn.Module):
         each = [m.encode(x, edges) for m, edges in zip(self._methods(), edge_indices, strict=True)]
         return torch.cat(each, 1) if self.fusion == "concat" else torch.stack(each).mean(0)
 
-    @torch.no_grad()
     def embed(self, x: Tensor, edge_indices: Sequence[Tensor]) -> Tensor:
         """Fused embeddings (N, D) or (N, V D) in evaluation mode, detached."""
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return self.encode(x, edge_indices)
-        finally:
-            self.train(training)
 
     def after_step(self, step: int, total: int) -> None:
         """Count the epochs of the schedule."""

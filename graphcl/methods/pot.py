@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from graphcl.encoders.evaluating import evaluating
 from graphcl.losses.pot import DrawnView, POTRegularizer
 from graphcl.methods.grace import GRACE
 from graphcl.methods.method import GraphMethod
@@ -98,7 +99,6 @@ class POT(GraphMethod):
         self.host.after_step(step, total)
         self.regularizer.after_step(step, total)
 
-    @torch.no_grad()
     def compactness(self, x: Tensor, edge_index: Tensor, *, samples: int = 16) -> Compactness:
         """Sampled and certified compactness of every node, against one drawn pair of views.
 
@@ -108,9 +108,7 @@ class POT(GraphMethod):
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}")
         host, columns = self.host, self.host.column_budget or 0
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             budgets = host.budgets(x, edge_index)
             fixed = [host.encode(*host.view(x, edge_index, which)) for which in (0, 1)]
             views = [DrawnView(x, edge_index, z) for z in fixed]
@@ -130,5 +128,3 @@ class POT(GraphMethod):
                     values.append((host.encode(features, edges) * weights).sum(1))
                 least.append(torch.stack(values).amin(0))
             return Compactness((least[0] + least[1]) / 2, (certified[0] + certified[1]) / 2)
-        finally:
-            self.train(training)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphcl.probes.clustering import ClusterResult, cluster_nodes, clustering_scores
+    from graphcl.probes.labels import node_labels
     from graphcl.probes.linear import ProbeResult, linear_probe, linear_probe_seeds
     from graphcl.probes.links import (
         LinkResult,
@@ -35,11 +36,12 @@ __all__ = [
     "linear_probe_seeds",
     "link_probe",
     "make_split",
+    "node_labels",
     "official_links",
     "sample_non_edges",
 ]
 
-_HOME = {
+_HOMES = {
     "PROTOCOLS": "splits",
     "ClusterResult": "clustering",
     "LinkResult": "links",
@@ -54,15 +56,16 @@ _HOME = {
     "linear_probe_seeds": "linear",
     "link_probe": "links",
     "make_split": "splits",
+    "node_labels": "labels",
     "official_links": "links",
     "sample_non_edges": "pairs",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

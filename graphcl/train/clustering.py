@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 
 from graphcl.community.modularity import modularity
 from graphcl.data.files import write_csv
+from graphcl.encoders.evaluating import evaluating
 from graphcl.methods.clustering import ClusteringMethod
 from graphcl.methods.method import Method
 from graphcl.probes import cluster_nodes, clustering_scores
@@ -85,11 +86,8 @@ class ClusterTrace(BestWeights):
             x, edges = self.graph.x, self.graph.edge_index
             assert x is not None
             assert edges is not None
-            training = method.training
-            method.eval()  # in training PamCGC may move its centres
-            with torch.no_grad():
+            with evaluating(method):  # in training PamCGC may move its centres
                 method(x.to(device), edges.to(device))
-            method.train(training)
             self._note(steps, method)
             self._finished = True
         super().restore(method)

@@ -9,11 +9,19 @@ from graphcl.views.centrality import (
     pagerank_centrality,
 )
 from graphcl.views.edges import drop_edges, edge_mask, undirected_edge_ids
-from graphcl.views.features import mask_features
+from graphcl.views.features import (
+    compact_features,
+    identity_features,
+    mask_features,
+    normalized_features,
+    select_rows,
+    shuffle_rows,
+)
 from graphcl.views.sketch import sketch_rows
 
 __all__ = [
     "centrality",
+    "compact_features",
     "degree_centrality",
     "drop_edges",
     "drop_edges_within",
@@ -21,8 +29,12 @@ __all__ = [
     "edge_mask",
     "eigenvector_centrality",
     "feature_mask_probabilities",
+    "identity_features",
     "mask_features",
+    "normalized_features",
     "pagerank_centrality",
+    "select_rows",
+    "shuffle_rows",
     "sketch_rows",
     "undirected_edge_ids",
 ]
