@@ -25,7 +25,6 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -41,7 +40,8 @@ SCORES: tuple[str, ...] = get_args(Score)
 def contrast_weights(other: Tensor, rows: Tensor | None = None) -> Tensor:
     """``w_i`` for embeddings of the other view (N, D), all rows or some.
 
-    O(N D): the mean over the other nodes takes one sum. The rows of all nodes add up to zero.
+    O(N D): the mean over the other nodes takes one sum. The rows of all nodes add up to zero. An
+    embedding of zero has no direction: it counts as zero and gets no gradient.
 
     Raises:
         ValueError: fewer than two nodes.
@@ -49,7 +49,9 @@ def contrast_weights(other: Tensor, rows: Tensor | None = None) -> Tensor:
     nodes = len(other)
     if nodes < 2:
         raise ValueError(f"a contrast needs at least two nodes, got {nodes}")
-    unit = F.normalize(other)
+    length = other.norm(dim=1, keepdim=True)
+    # Not F.normalize, whose gradient at zero is 1e12 times that of the unit row.
+    unit = other / length.clamp_min(1e-12).masked_fill(length == 0, torch.inf)
     own = unit if rows is None else unit[rows]
     return (nodes * own - unit.sum(0)) / (nodes - 1)
 

@@ -270,6 +270,20 @@ def test_encoders_and_settings_that_are_refused() -> None:
         )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_node_of_nothing_but_zeros_moves_nothing(kind: Any) -> None:
+    """Biases begin at zero, so that an isolated node without features is embedded at the origin."""
+    setup = Setup()
+    setup.x[-1] = 0
+    for conv in setup.encoder.convs:
+        conv.bias.data.zero_()
+    assert not setup.views()[0].z[-1].any()
+    setup.loss(POTRegularizer(kind)).backward()
+    slopes = [p.grad for p in setup.encoder.parameters() if p.grad is not None]
+    assert slopes
+    assert all(float(one.abs().max()) < 10 for one in slopes)
+
+
 @pytest.mark.parametrize("columns", [0, 2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_holds_nothing_of_size_n_by_n_nor_e_by_d(kind: Any, columns: int) -> None:
