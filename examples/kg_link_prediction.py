@@ -4,9 +4,9 @@ Dataset: wn18rr, fb15k-237, codex-s, umls, ... or any directory with train.txt, 
 Command: python examples/kg_link_prediction.py --dataset umls --models distmult complex transe
 Expected: not measured here; benchmarks/README.md has what was measured with the benchmark cases.
 
-The epoch is chosen on validation; test triples are ranked once, against all entities, with every
-other true answer left out and ties averaged. The relation that is
-ranked worst is named as well.
+Where training is stopped early, PyKEEN puts the weights back that were best on validation, and
+otherwise keeps the last. Test triples are ranked once, against all entities, with every other true
+answer left out and ties averaged. The relation that is ranked worst is named as well.
 """
 
 import argparse

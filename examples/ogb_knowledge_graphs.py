@@ -50,6 +50,8 @@ def main() -> None:
     if options.negatives != "inbatch":
         name = "hasa" if options.negatives == "hasa" else "basic"
         sampling = {"num_negs_per_pos": 32, "filtered": True}
+        if name == "hasa":
+            sampling["max_degree"] = 1000  # no balls through hubs
         how = {"negative_sampler": name, "negative_sampler_kwargs": sampling}
     loop = training_loop_resolver.make(
         "inbatch" if options.negatives == "inbatch" else "slcwa",

@@ -3,8 +3,9 @@
 python examples/pykeen_negatives.py --dataset umls --negatives hasa --seeds 3
 
 Nothing but PyKEEN's own pipeline is called; the names "hasa", "lemon", "bindmodel" and
-"fusedrankbased" come with this package. The epoch is chosen by early stopping on validation and the
-test triples are ranked once per seed. Any directory with train.txt, valid.txt, test.txt will do.
+"fusedrankbased" come with this package. Where training is stopped early, PyKEEN puts the weights
+back that were best on validation, and otherwise keeps the last. Test triples are ranked once a
+seed. Any directory with train.txt, valid.txt, test.txt will do.
 Quality: not measured by this script; see the demonstration (examples/demo_kg.py).
 """
 

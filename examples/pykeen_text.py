@@ -5,7 +5,8 @@ python examples/pykeen_text.py --dataset wn18rr --root data --encoder path/to/mo
 
 Without an option texts become TF-IDF vectors once and the query head is trained on them, which
 needs no download. With ``--encoder`` a language model of ``transformers`` (extra ``text``) is
-trained along, or with ``--frozen`` reads every text once. The epoch is chosen on validation.
+trained along, or with ``--frozen`` reads every text once. Where training is stopped early, PyKEEN
+puts the weights back that were best on validation, and otherwise keeps the last.
 Quality: see benchmarks; this script prints what it measures.
 """
 
@@ -35,7 +36,7 @@ def model_kwargs(dataset: UnionDataset, options: argparse.Namespace) -> dict[str
 
 
 def main() -> None:
-    """Train, choose the epoch on validation, rank the test triples."""
+    """Train until validation gains no more, rank the test triples."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="umls", help="name, or a directory of triples")
     parser.add_argument("--root", type=Path)

@@ -39,8 +39,8 @@ def load_dataset(
     ``ogbl-biokg`` and ``ogbl-wikikg2`` come with OGB's own split and candidates, see
     :class:`OGBDataset`.
 
-    In PyKEEN's pipeline it is ``dataset=load_dataset("wn18rr")``, or by name
-    ``dataset="union", dataset_kwargs=dict(name="wn18rr")``.
+    In PyKEEN's pipeline it is ``dataset=load_dataset("wn18rr")``; graphs other than OGB's also by
+    name, ``dataset="union", dataset_kwargs=dict(name="wn18rr")``.
 
     Args:
         name: name, see ``kge datasets``, or a folder with ``train.txt``, ``valid.txt``,

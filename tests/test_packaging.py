@@ -3,7 +3,7 @@
 import re
 import shutil
 import subprocess
-import sys
+import tomllib
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,6 @@ from typing import Any
 import pytest
 
 from graphcl.version import __version__
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import sys
+import tomllib
 from collections.abc import Mapping
 from importlib import import_module, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - the tested version is 3.11
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     import numpy as np

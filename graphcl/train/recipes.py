@@ -5,18 +5,13 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module, resources
 from typing import TYPE_CHECKING, Any, Literal
 
 from graphcl.train.provable import check_host, pot_keys, pot_recipe, provable
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - the tested version is 3.11
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     from graphcl.methods.method import Method

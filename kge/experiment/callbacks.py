@@ -49,13 +49,13 @@ class SafeCheckpoint(TrainingCallback):
         """Called by PyKEEN before the first epoch, after a checkpoint was loaded."""
         super().register_training_loop(training_loop)
         self.go_on_from(training_loop._epoch)
+        self._touch_state(training_loop)
         beside = self.path.with_name("epochs.json")
         save, train_epoch = training_loop._save_state, training_loop._train_epoch
 
         @wraps(save)
         def save_whole(path: Any, *args: Any, **kwargs: Any) -> None:
-            if Path(path) != self.path:  # PyKEEN's own copy of the best epoch
-                save(path, *args, **kwargs)
+            if Path(path) != self.path:  # PyKEEN's own copy of the best epoch, never read again
                 return
             last = training_loop._epoch >= self.epochs or training_loop._should_stop
             if not last and time.monotonic() - self._written < self.every:
@@ -80,6 +80,36 @@ class SafeCheckpoint(TrainingCallback):
         # This loop alone: other loops of its class keep their methods.
         training_loop._save_state = save_whole  # type: ignore[method-assign]
         training_loop._train_epoch = timed  # type: ignore[method-assign]
+        self._note_parts(training_loop)
+
+    def parts(self) -> dict[str, int]:
+        """Sizes of a batch's parts that an interrupted run had found to fit the device."""
+        found: dict[str, int] = read_json(self._parts_file) if self._parts_file.exists() else {}
+        return found
+
+    @property
+    def _parts_file(self) -> Path:
+        return self.path.with_name("parts.json")
+
+    def _note_parts(self, training_loop: TrainingLoop[Any]) -> None:
+        """Keep the sizes that PyKEEN searches for once, and not when training is continued."""
+        search = training_loop.sub_batch_and_slice
+
+        @wraps(search)
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            found = search(*args, **kwargs)
+            sizes = zip(("sub_batch_size", "slice_size"), found, strict=True)
+            write_json(self._parts_file, {name: size for name, size in sizes if size})
+            return found
+
+        training_loop.sub_batch_and_slice = noted  # type: ignore[method-assign]
+
+    @staticmethod
+    def _touch_state(training_loop: TrainingLoop[Any]) -> None:
+        """Let PyKEEN continue with an optimiser that keeps nothing, such as plain SGD."""
+        optimizer = training_loop.optimizer
+        if training_loop._epoch and optimizer is not None and not optimizer.state:
+            _ = optimizer.state[optimizer.param_groups[0]["params"][0]]
 
 
 class BestWeights(TrainingCallback):

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from kge.experiment.callbacks import BestWeights, SafeCheckpoint
 from kge.experiment.files import replacing
 from kge.experiment.keywords import keywords
 from kge.experiment.settings import NEGATIVES, STOPPING_METRICS, Settings
+from kge.ogb_dataset import OGBDataset
 from kge.text.sentences import sentences
 from kge.training.adamw import AdamW
 from kge.training.gradient_clipping import ClipGradients
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from pykeen.models import Model
 
 _NEVER = 10**9
+_LONG = 1_000_000
+"""With more training triples, progress is shown within epochs and in early stopping too."""
+_FILES = ("encoder", "embeddings", "texts", "entity_texts", "relation_texts", "labels")
+"""Settings that may name a file or a folder to be read."""
 _CPU = torch.device("cpu")
 
 
@@ -80,7 +85,8 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, best = folder / "checkpoint.ckpt", folder / "best.pt"
     if not checkpoint.exists():
-        best.unlink(missing_ok=True)  # of a run that came to no checkpoint
+        for rest in (best, folder / "parts.json"):  # of a run that came to no checkpoint
+            rest.unlink(missing_ok=True)
     options = settings.options
     stopping = options["stopping"]
     watch = SafeCheckpoint(checkpoint, settings.epochs, checkpoint_seconds)
@@ -98,12 +104,13 @@ def fit(
             **_source(settings, graph, device),
             epochs=settings.epochs,
             training_kwargs={
+                **watch.parts(),
                 **training,
                 "callbacks": [watch, BestWeights(best), "bindmodel", *clipping],
                 "checkpoint_directory": str(folder),
                 "checkpoint_name": checkpoint.name,
                 "checkpoint_frequency": 0,
-                "use_tqdm_batch": False,
+                "use_tqdm_batch": progress and graph.training.num_triples > _LONG,
                 "pin_memory": device.type == "cuda",
                 "tqdm_kwargs": {"desc": f"{settings.model}, {settings.negatives}, seed {seed}"},
             },
@@ -113,6 +120,7 @@ def fit(
                 "frequency": stopping["frequency"],
                 "patience": stopping["patience"] or _NEVER,
                 "relative_delta": stopping["relative_delta"],
+                "use_tqdm": progress and graph.training.num_triples > _LONG,
                 "best_model_path": best,
                 "clean_up_checkpoint": False,
             },
@@ -147,6 +155,7 @@ def sampler_options(
     found = dict(options)
     if negatives == "lemon":
         if all(found.get(source) is None for source in ("texts", "embeddings", "labels")):
+            _check_texts(graph, "texts, embeddings or labels")
             found["texts"] = graph.entity_texts
         elif isinstance(found.get("texts"), str) and found.get("entity_ids") is None:
             found["entity_ids"] = sorted(graph.entity_to_id, key=graph.entity_to_id.__getitem__)
@@ -158,6 +167,7 @@ def model_options(model: str, options: Mapping[str, Any], graph: UnionDataset) -
     found = dict(options)
     takes = keywords(model_resolver.lookup(model), inherited=False)
     if "entity_texts" in takes and found.get("entity_texts") is None:
+        _check_texts(graph, "entity_texts")
         names, descriptions = graph.entity_names, graph.entity_descriptions
         found["entity_texts"] = sentences(names, descriptions)
     if "relation_texts" in takes and found.get("relation_texts") is None:
@@ -165,8 +175,30 @@ def model_options(model: str, options: Mapping[str, Any], graph: UnionDataset) -
     return found
 
 
+def with_whole_paths(settings: Settings) -> Settings:
+    """Settings whose files are found from everywhere: names of what is there become whole paths."""
+    options = {section: dict(given) for section, given in settings.options.items()}
+    for given in (options["model"], options["negatives"]):
+        for name in _FILES:
+            if isinstance(given.get(name), str | Path):
+                place = Path(given[name]).expanduser()
+                given[name] = str(place.resolve()) if place.exists() else str(given[name])
+    return replace(settings, options=options)
+
+
+def _check_texts(graph: UnionDataset, instead: str) -> None:
+    if isinstance(graph, OGBDataset):
+        raise ValueError(
+            f"{graph.name} has numbers and no texts: give {instead} of your own, or choose a model "
+            "and negatives that read none"
+        )
+
+
 def texts_digest(settings: Settings, graph: UnionDataset) -> str | None:
-    """Digest of the texts that a run reads from its graph's folder; None where it reads none."""
+    """Digest of the texts that a run reads from its graph's folder, and of the files it names.
+
+    None where it reads none.
+    """
     options = settings.options
     given = {**options["model"], **options["negatives"]}
     used = {
@@ -178,9 +210,22 @@ def texts_digest(settings: Settings, graph: UnionDataset) -> str | None:
         for name in ("texts", "entity_texts", "relation_texts")
         if used.get(name) is not None and given.get(name) is None
     }
+    for name in _FILES:
+        if isinstance(given.get(name), str | Path) and (place := Path(given[name])).exists():
+            added[name] = _file_digests(place)
     if not added:
         return None
     return hashlib.sha256(json.dumps(added, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _file_digests(place: Path) -> list[str]:
+    """Of a file, or of the files of a folder, in the order of their names."""
+    files = [place] if place.is_file() else sorted(one for one in place.rglob("*") if one.is_file())
+    found = []
+    for one in files:
+        with open(one, "rb") as content:
+            found.append(hashlib.file_digest(content, "sha256").hexdigest())
+    return found
 
 
 def save_model(path: Path, model: Model) -> None:

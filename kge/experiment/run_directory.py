@@ -91,7 +91,7 @@ def finished_run(
     Raises:
         ValueError: it is not, or it has no such ``seed``.
     """
-    folder = Path(run)
+    folder = Path(run).expanduser()
     if not (folder / "metrics.json").exists():
         raise ValueError(
             f"{folder} holds no finished run (metrics.json is missing); run or continue it with: "

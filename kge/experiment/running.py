@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, median
@@ -27,7 +28,14 @@ from kge.experiment.figures import (
     relation_rows,
 )
 from kge.experiment.files import read_json, write_csv, write_json
-from kge.experiment.fitting import Fitted, fit, load_model, save_model, texts_digest
+from kge.experiment.fitting import (
+    Fitted,
+    fit,
+    load_model,
+    save_model,
+    texts_digest,
+    with_whole_paths,
+)
 from kge.experiment.graph import describe_graph, graph_of_run, open_graph
 from kge.experiment.run_directory import (
     CURVES,
@@ -82,7 +90,9 @@ def run_experiment(
         FileNotFoundError: no such graph.
         ValueError: unknown names or settings, or a run directory of another experiment.
     """
-    settings = settings_for(model, negatives, loss=loss, epochs=epochs, overrides=overrides)
+    settings = with_whole_paths(
+        settings_for(model, negatives, loss=loss, epochs=epochs, overrides=overrides)
+    )
     target = device_of(device)
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds must be different numbers, got {list(seeds)}")
@@ -92,7 +102,7 @@ def run_experiment(
         if tell is not None:
             tell(line)
     # By name where it was found by name, so that the files may move with the root.
-    folder, named = Path(out), Path(dataset).expanduser() != graph.folder
+    folder, named = Path(out).expanduser(), Path(dataset).expanduser() != graph.folder
     config = {
         "dataset": str(dataset) if named else str(graph.folder.resolve()),
         **settings.as_dict(),
@@ -196,7 +206,10 @@ def evaluate_run(
         "seconds": {"evaluate": (time.perf_counter() - started) / len(values)},
         "environment": environment(target),
     }
-    write_json(folder / f"metrics-{protocol}.json", metrics)
+    try:
+        write_json(folder / f"metrics-{protocol}.json", metrics)
+    except OSError as error:  # what took so long is still told
+        warnings.warn(f"the figures are not kept: {error}", stacklevel=2)
     return metrics
 
 
@@ -249,7 +262,7 @@ def _one_seed(
         "stopped_early": fitted.stopped,
         "final_loss": fitted.losses[-1],
         "metrics": {**metrics_of(report), **metrics_of(fitted.validation, "validation_")},
-        "protocol": str(report.protocol),
+        "protocol": str(report.protocol) + _part_of_validation(settings, graph),
         "seconds": {
             "train": sum(fitted.seconds),
             "epoch": median(fitted.seconds),
@@ -261,6 +274,14 @@ def _one_seed(
     write_json(done, result)
     (folder / "best.pt").unlink(missing_ok=True)  # model.pt has the same weights
     return result
+
+
+def _part_of_validation(settings: Settings, graph: UnionDataset) -> str:
+    """What is to be said where the figures of validation are of a part."""
+    part = settings.options["stopping"].get("validation_triples", 0)
+    assert graph.validation is not None
+    count = graph.validation.num_triples
+    return f"; validation: {part} of {count} triples" if 0 < part < count else ""
 
 
 def _curve(fitted: Fitted) -> list[list[Any]]:

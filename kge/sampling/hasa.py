@@ -40,6 +40,9 @@ Mining = Literal["pool", "row_pool", "lists"]
 _CAP = 0.2
 """More than this share of the proposals is never taken for true."""
 
+_HUB = 20_000
+"""With more neighbours an entity brings most of a graph into the balls around it."""
+
 _UNBOUND = (
     "HaSaNegativeSampler mines negatives with the model in training, which PyKEEN does not hand "
     "to samplers. Add training_kwargs=dict(callbacks='bindmodel') to pipeline() or "
@@ -192,6 +195,10 @@ class HaSaNegativeSampler(NegativeSampler):
         # Lists mined with the filter, and those that proposals before it are drawn from.
         self._lists: dict[bool, HardLists] = {}
         self._loop: weakref.ref[TrainingLoop[Any]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes: a reference to the training loop cannot go there."""
+        return {**self.__dict__, "_loop": None}
 
     @property
     def needs_model(self) -> bool:
@@ -403,7 +410,15 @@ def default_structural(number: int) -> int:
 
 @lru_cache(maxsize=2)
 def _index(known: KnownTriples, hops: int, options: tuple[tuple[str, Any], ...]) -> StructureIndex:
-    return StructureIndex(known.triples, known=known, hops=hops, **dict(options))
+    index = StructureIndex(known.triples, known=known, hops=hops, **dict(options))
+    most = int(index.graph.degree.max(initial=0))
+    if hops > 1 and dict(options).get("max_degree") is None and most > _HUB:
+        warnings.warn(
+            f"an entity has {most} neighbours, so that balls of {hops} hops hold much of the graph "
+            f"and take long: set max_degree, say {_HUB // 20}",
+            stacklevel=2,
+        )
+    return index
 
 
 def _nothing(known: KnownTriples) -> KnownTriples:

@@ -83,7 +83,7 @@ class BatchVectors:
         return rows
 
     def _rows(self, ids: Tensor) -> Tensor:
-        return _rows(self._table, torch.searchsorted(self._ids, ids))
+        return _rows(self._table, torch.searchsorted(self._ids, ids.contiguous()))
 
 
 def _rows(table: Tensor, ids: Tensor) -> Tensor:

@@ -1,3 +1,4 @@
+import pickle
 import warnings
 import weakref
 
@@ -839,3 +840,23 @@ def test_hpo_by_name_goes_on_after_a_diverged_trial(nations, monkeypatch):
     assert all(trial.state.name == "COMPLETE" for trial in others)
     counts = {trial.params["negative_sampler.num_negs_per_pos"] for trial in result.study.trials}
     assert counts <= set(range(3, 8)) or counts <= {8, 16, 32, 64, 128}
+
+
+def test_a_bound_sampler_goes_to_worker_processes(nations) -> None:
+    triples = nations["training"].mapped_triples
+    sampler = HaSaNegativeSampler(mapped_triples=triples, num_negs_per_pos=4, hard_share=0)
+    loop = _Loop(None, HaSaLoss())
+    sampler.bind(loop)
+    copy = pickle.loads(pickle.dumps(sampler))
+    negatives, _ = copy.sample(triples[:5])
+    assert negatives.shape == (5, 4, 3)
+
+
+def test_hubs_without_a_bound_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kge.sampling.hasa._HUB", 20)
+    star = torch.tensor([[0, 0, i] for i in range(1, 30)])
+    with pytest.warns(UserWarning, match=r"an entity has 29 neighbours.*set max_degree, say 1"):
+        _ = HaSaNegativeSampler(mapped_triples=star, hard_share=0).index
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _ = HaSaNegativeSampler(mapped_triples=star, hard_share=0, max_degree=5).index

@@ -12,7 +12,7 @@ from graphcl.ranking.ogb_files import import_ogb, quiet_ogb
 from kge import ogb_counts, ogb_dataset
 from kge.datasets import OGBDataset, UnionDataset, load_dataset
 from kge.experiment.figures import ogb_figures
-from kge.experiment.fitting import load_model
+from kge.experiment.fitting import load_model, model_options, sampler_options
 from kge.experiment.run_directory import finished_run
 from kge.experiment.running import evaluate_run, run_experiment, settings_of_run
 from kge.ogb_counts import Counts
@@ -206,6 +206,15 @@ def test_what_is_not_ogbs_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch
         load_dataset("ogbl-biokg", root)
     assert not isinstance(load_dataset("nations"), OGBDataset)
     assert issubclass(OGBDataset, UnionDataset)
+
+
+def test_numbers_are_not_taken_for_texts(root: Path) -> None:
+    graph = load_dataset("ogbl-biokg", root)
+    with pytest.raises(ValueError, match="has numbers and no texts: give texts, embeddings or"):
+        sampler_options("lemon", {}, graph)
+    with pytest.raises(ValueError, match="has numbers and no texts: give entity_texts"):
+        model_options("hasatext", {}, graph)
+    assert sampler_options("lemon", {"labels": [0] * 28}, graph) == {"labels": [0] * 28}
 
 
 def test_offline_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

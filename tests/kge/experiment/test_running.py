@@ -7,11 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pykeen.evaluation import RankBasedEvaluator
 from pykeen.training.training_loop import TrainingLoop
 
+from kge.experiment import fitting
 from kge.experiment.callbacks import SafeCheckpoint
 from kge.experiment.fitting import load_model
 from kge.experiment.graph import graph_of_run
@@ -232,8 +234,71 @@ def test_early_stopping_may_look_at_a_part_of_validation(train: Any, tmp_path: P
     stopping = content(tmp_path / "part" / "config.json")["options"]["stopping"]
     assert stopping["validation_triples"] == 20
     assert "validation_triples" not in content(tmp_path / "whole" / "config.json")["options"]
+    assert part["protocol"].endswith("; validation: 20 of 199 triples")
+    assert "of 199" not in whole["protocol"]
     with pytest.raises(ValueError, match="validation_triples must be a whole number from 0"):
         train(tmp_path / "bad", overrides={"validation_triples": -1})
+
+
+def test_an_optimiser_that_keeps_nothing_goes_on_as_well(
+    train: Any, tmp_path: Path, epochs_trained: list[int]
+) -> None:
+    options = {"epochs": 5, "overrides": {"optimizer": "sgd"}}
+    whole = train(tmp_path / "whole", **options)
+    with pytest.MonkeyPatch.context() as patch:
+        crash_in_epoch(4, patch)
+        with pytest.raises(Interrupted):
+            train(tmp_path / "cut", checkpoint_seconds=0.0, **options)
+    epochs_trained.clear()
+    assert train(tmp_path / "cut", **options)["metrics"] == whole["metrics"]
+    assert epochs_trained == [4, 5]
+
+
+def test_pykeens_own_copies_of_the_best_epoch_are_not_written(
+    train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, elsewhere = TrainingLoop._save_state, []
+
+    def noted(self: Any, path: Any, *args: Any, **kwargs: Any) -> None:
+        if not hasattr(path, "write"):
+            elsewhere.append(path)
+        save(self, path, *args, **kwargs)
+
+    monkeypatch.setattr(TrainingLoop, "_save_state", noted)
+    found = train(tmp_path, epochs=6, overrides={"stopping.frequency": 1})
+    assert found["best_epochs"][0] > 1
+    assert not elsewhere
+
+
+def test_parts_of_a_batch_that_fit_are_kept_for_a_continued_run(train: Any, tmp_path: Path) -> None:
+    """PyKEEN looks for them on a GPU alone, and once alone."""
+    source = fitting._source
+
+    def as_on_a_gpu(settings: Any, graph: Any, _: torch.device) -> dict[str, Any]:
+        return source(settings, graph, torch.device("cuda"))
+
+    kept = tmp_path / "cut" / "seed-0" / "parts.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "_source", as_on_a_gpu)
+        patch.setattr(TrainingLoop, "sub_batch_and_slice", lambda self, **_: (128, None))
+        crash_in_epoch(2, patch)
+        with pytest.raises(Interrupted):
+            train(tmp_path / "cut", checkpoint_seconds=0.0)
+    assert content(kept) == {"sub_batch_size": 128}
+    sizes = []
+    forward = TrainingLoop._forward_pass
+
+    def noted(self: Any, batch: Any, start: int, stop: int, *args: Any, **kwargs: Any) -> Any:
+        sizes.append(stop - start)
+        return forward(self, batch, start, stop, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingLoop, "_forward_pass", noted)
+        train(tmp_path / "cut")
+        assert max(sizes) == 128
+        sizes.clear()
+        train(tmp_path / "whole")
+        assert max(sizes) == 1024
 
 
 def test_checkpoints_of_large_models_are_rarer(tmp_path: Path) -> None:
@@ -243,6 +308,8 @@ def test_checkpoints_of_large_models_are_rarer(tmp_path: Path) -> None:
         _should_stop=False,
         _save_state=lambda file, *_: time.sleep(0.05),
         _train_epoch=lambda: 0.0,
+        sub_batch_and_slice=lambda: (1, None),
+        optimizer=None,
     )
     watch.register_training_loop(loop)  # type: ignore[arg-type]
     loop._save_state(tmp_path / "c.ckpt")
@@ -391,3 +458,39 @@ def test_texts_that_changed_after_training_are_noticed(
     (novel / "entities.tsv").write_text("\n".join(rows).replace("graph", "tree") + "\n")
     with pytest.raises(ValueError, match="are not those that the run has read"):
         evaluate_run(tmp_path / "run", progress=False, device="cpu")
+
+
+def test_vectors_that_changed_after_training_are_noticed(
+    train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    vectors = np.random.default_rng(0).normal(size=(14, 4)).astype(np.float32)
+    np.save("vectors.npy", vectors)
+    train(tmp_path / "run", "lemon", overrides={"embeddings": "vectors.npy"})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # the file is found from everywhere
+    assert evaluate_run(tmp_path / "run", progress=False, device="cpu")
+    np.save(tmp_path / "vectors.npy", vectors + 1)
+    with pytest.raises(ValueError, match="are not those that the run has read"):
+        evaluate_run(tmp_path / "run", progress=False, device="cpu")
+
+
+def test_figures_that_cannot_be_written_are_told(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("kge.experiment.running.write_json", full)
+    with pytest.warns(UserWarning, match="not kept: no space left"):
+        found = evaluate_run(finished, progress=False, device="cpu")
+    assert found["metrics"]["mrr"]["mean"] > 0
+
+
+def test_folders_below_the_home_folder(
+    train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    train("~/run", epochs=1)
+    assert (tmp_path / "run" / "metrics.json").exists()
+    assert evaluate_run("~/run", progress=False, device="cpu")
