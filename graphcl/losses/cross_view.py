@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import two_sided_logsumexp
 from graphcl.kernels.segments import segment_logsumexp
+from graphcl.kernels.unit_rows import unit_rows
 from graphcl.losses.pair_products import pair_products
 from graphcl.losses.precision import widened
 from graphcl.losses.temperature import check_tau
@@ -75,7 +75,7 @@ class HeCoLoss(nn.Module):
             raise ValueError(f"each of the {len(a)} nodes needs a positive (itself, say)")
         with torch.autocast(a.device.type, enabled=False):
             a, b = widened(a, b)
-            a, b = F.normalize(a), F.normalize(b)
+            a, b = unit_rows(a), unit_rows(b)
             all_b, all_a = two_sided_logsumexp(a, b, tau=self.tau, impl=self.impl)
             losses = []
             for anchor, candidate, total in ((a, b, all_b), (b, a, all_a)):

@@ -27,7 +27,8 @@ class DeCA(nn.Module):
       at most one node has density 0; with soft memberships one that is little larger has a density
       far above 1, and its share of the loss grows likewise;
     - ``modularity``: :math:`\frac1N \sum_k (Q_{kk} - v_k^2 / \sum A)` with the volume
-      :math:`v_k = \sum_i \deg_i R_{ik}`, Newman's null model.
+      :math:`v_k = \sum_i \deg_i R_{ik}`, Newman's null model; of a directed view :math:`v_k^2` is
+      the product of the volumes by out-degrees and by in-degrees.
 
     Computed from the edge list in O(E K + N K^2): no (N, N) adjacency is formed.
 
@@ -93,9 +94,9 @@ class DeCA(nn.Module):
             several = size > 1
             pairs = torch.where(several, size * (size - 1), 1.0)
             return (torch.where(several, inside / pairs, 0.0) * size.square()).sum()
-        volume = assignment.new_zeros(assignment.shape[1])
-        volume = volume + assignment.index_select(0, edge_index[0]).sum(0)
-        return volume.square().sum() / max(edge_index.shape[1], 1)
+        # Of a directed view the expected links are those of its out-degrees and in-degrees.
+        leaving, entering = (assignment.index_select(0, ends).sum(0) for ends in edge_index)
+        return (leaving * entering).sum() / max(edge_index.shape[1], 1)
 
     def extra_repr(self) -> str:
         """Settings shown by ``print``."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphcl.kernels.exclusions import Exclude, check_exclusions
 from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp
+from graphcl.kernels.unit_rows import unit_rows
 from graphcl.kernels.weights import TileWeight
 from graphcl.losses.candidates import Candidates
 from graphcl.losses.precision import widened
@@ -133,7 +133,7 @@ class InfoNCE(nn.Module):
         with torch.autocast(z1.device.type, enabled=False):
             z1, z2 = widened(z1, z2)
             if self.normalize:
-                z1, z2 = F.normalize(z1), F.normalize(z2)
+                z1, z2 = unit_rows(z1), unit_rows(z2)
             if keys is not None and ids is not None:
                 return self._from_keys(z1, z2, ids, keys, beyond)
             sums = ViewSums(z1, z2, self.tau, self.intra_view, self.symmetric, exclude, self.impl)
@@ -182,7 +182,7 @@ class InfoNCE(nn.Module):
         losses = []
         for view, anchors, own in ((1, z1, keys.z2), (2, z2, keys.z1)):
             own = own.to(anchors.dtype)
-            positive = (anchors * (F.normalize(own) if self.normalize else own)).sum(1) / self.tau
+            positive = (anchors * (unit_rows(own) if self.normalize else own)).sum(1) / self.tau
             whole = self._beyond(anchors, ids, every, view)
             if not self.decoupled:
                 whole = torch.logaddexp(whole, positive)
@@ -197,7 +197,7 @@ class InfoNCE(nn.Module):
             keys, key_ids = torch.cat([keys, own.to(anchors.dtype)]), key_ids.repeat(2)
         return negative_logsumexp(
             anchors,
-            F.normalize(keys) if self.normalize else keys,
+            unit_rows(keys) if self.normalize else keys,
             tau=self.tau,
             log_weight=None if isinstance(self.weight, Weighting) else self.weight,
             exclude=Exclude.same_group(ids, key_ids),

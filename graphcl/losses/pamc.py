@@ -6,13 +6,13 @@ import math
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphcl.kernels.exclusions import Exclude
 from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp
 from graphcl.kernels.segments import segment_logsumexp
+from graphcl.kernels.unit_rows import unit_rows
 from graphcl.kernels.weights import KeyWeight
 from graphcl.losses.meta_nodes import MetaNodes, meta_nodes, predicted_gap
 from graphcl.losses.pair_products import pair_products
@@ -151,7 +151,7 @@ class PamC(nn.Module):
         if not bool((strength >= 0).all()):
             raise ValueError(f"strength must not be negative or NaN, got {float(strength.min())}")
         with torch.autocast(z.device.type, enabled=False):
-            unit = F.normalize(_wide(z))
+            unit = unit_rows(_wide(z))
             score = pair_products(unit, pairs) / self.tau
             own = pairs[0] == pairs[1]
             score = score.masked_fill(own, 0.0 if self.mode == "official" else -torch.inf)
@@ -183,7 +183,7 @@ class PamC(nn.Module):
         """
         with torch.autocast(z.device.type, enabled=False):
             z = _wide(z)
-            unit = F.normalize(z)
+            unit = unit_rows(z)
             label = _labels(assignment)
             exclude = Exclude.same_group(label, label)
             if self.mode == "official":
@@ -205,7 +205,7 @@ class PamC(nn.Module):
             return Approximation(float(exact), float(proxy), predicted_gap(unit, label, self.tau))
 
     def _meta_nodes(self, z: Tensor, assignment: Tensor) -> MetaNodes:
-        rows = z if self.mode == "official" else F.normalize(z)
+        rows = z if self.mode == "official" else unit_rows(z)
         if self.assign == "soft":
             if assignment.dim() != 2:
                 raise ValueError(

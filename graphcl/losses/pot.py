@@ -216,7 +216,10 @@ class POTRegularizer(nn.Module):
             new is old for new, old in zip(graph, self._graph, strict=True)
         )
         if not same or self._bounds[0].clean.dtype != dtype:
-            self._bounds = [adjacency_bounds(edge_index, one, dtype=dtype) for one in budgets]
+            refine = self.score != "official"  # the release takes every edge for droppable
+            self._bounds = [
+                adjacency_bounds(edge_index, one, dtype=dtype, refine=refine) for one in budgets
+            ]
             self._graph = graph
         return self._bounds
 

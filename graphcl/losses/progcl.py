@@ -32,7 +32,8 @@ class ProGCLLoss(InfoNCE):
         tau: temperature.
         mode: ``weight`` (:class:`~graphcl.weights.ProGCLWeight`), ``mix``
             (:class:`~graphcl.weights.ProGCLMix`), or ``official``: the release's weights, which
-            are computed once, at ``epoch_start``, from the first direction, and kept for both.
+            are computed once, at ``epoch_start``, and kept for both directions: those of the
+            second, from view 2 to view 1, which overwrite the first's.
         epoch_start: first epoch that uses the mixture.
         refresh: epochs from one fit to the next.
         weight_init: initial share of false negatives.
@@ -93,7 +94,8 @@ class ProGCLLoss(InfoNCE):
             return None
         again = self.training and self.mode != "official" and epoch - fitted >= self.refresh
         if fitted < 0 or again:
-            self._fit(sums.z1.detach(), sums.z2.detach())
+            views = sums.z1.detach(), sums.z2.detach()
+            self._fit(*(reversed(views) if self.mode == "official" else views))
         if isinstance(self.weight, ProGCLWeight) and self.mode == "official":
             self.weight.frozen = (self.anchors, self.candidates)
         return self.weight

@@ -103,6 +103,7 @@ class ReSC(nn.Module):
 
     def _one(self, anchors: Tensor, others: Tensor, own: Tensor, count: int) -> Tensor:
         """Mean over anchors, with communities and centroids of the other view."""
+        own = own.long()
         with torch.no_grad():
             size = torch.bincount(own, minlength=count)
             total = others.new_zeros(count, others.shape[1]).index_add(0, own, others)

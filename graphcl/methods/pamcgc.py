@@ -53,7 +53,8 @@ class PamCGC(ClusteringMethod):
         assign: ``hard`` (default) or ``soft``.
         intra: count a cluster among its own negatives (default).
         similarity: ``mean`` (default) or ``cos``.
-        mode: ``paper``, or ``official`` for the released loss.
+        mode: ``paper``, or ``official`` for the released loss; the release also has all positives,
+            which is ``keep=None``.
         freedom: of the Student distribution.
         recentre: epochs after which the centres are put anew, and so on, to the means of clusters
             that k-means finds among the directions of the codes, as the contrast compares those;

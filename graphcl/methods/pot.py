@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -61,6 +62,12 @@ class POT(GraphMethod):
         gcn_layers(host.encoder)
         self.host = host
         self.regularizer = POTRegularizer() if regularizer is None else regularizer
+        if host.edge_budget is None and self.regularizer.score != "official":
+            warnings.warn(
+                f"the views of this {type(host).__name__} keep to no budget, so that POT's bounds "
+                "say nothing about them: set edge_budget='mean' and mask_feature=(0.0, 0.0)",
+                stacklevel=2,
+            )
 
     def encode(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.encode`."""

@@ -133,7 +133,11 @@ class _SymmetricProduct(torch.autograd.Function):
 
 
 def adjacency_bounds(
-    edge_index: Tensor, budget: Tensor, *, dtype: torch.dtype = torch.float32
+    edge_index: Tensor,
+    budget: Tensor,
+    *,
+    dtype: torch.dtype = torch.float32,
+    refine: bool = True,
 ) -> AdjacencyBounds:
     """Bounds of the normalised adjacency ``D^-1/2 (A + I) D^-1/2`` under edge removal.
 
@@ -145,6 +149,8 @@ def adjacency_bounds(
         edge_index: (2, E) edges, both directions of each once; self loops are ignored.
         budget: (N,) integers from 0 to ``max(degree - 1, 0)``.
         dtype: of the bounds.
+        refine: keep an edge of which an end has no budget at its clean value; the release has
+            zero there.
 
     Raises:
         ValueError: edges as in :func:`~graphcl.pot.edge_budgets`, or a budget out of range.
@@ -179,11 +185,12 @@ def adjacency_bounds(
     clean = (full[source] * full[target]).rsqrt()
     upper = (least[source] * least[target]).rsqrt()
     droppable = (source != target) & (budget[source] > 0) & (budget[target] > 0)
+    absent = droppable if refine else source != target
     return AdjacencyBounds(
         source=source,
         target=target,
         clean=clean.to(dtype),
-        lower=clean.masked_fill(droppable, 0).to(dtype),
+        lower=clean.masked_fill(absent, 0).to(dtype),
         upper=upper.to(dtype),
         droppable=droppable,
         budget=budget,

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from graphcl.kernels.unit_rows import unit_rows
 from graphcl.pot.adjacency import AdjacencyBounds, Interval, view_matrix
 from graphcl.pot.intervals import BLOCK_FLOATS, activate
 from graphcl.pot.layers import Layer
@@ -49,9 +50,7 @@ def contrast_weights(other: Tensor, rows: Tensor | None = None) -> Tensor:
     nodes = len(other)
     if nodes < 2:
         raise ValueError(f"a contrast needs at least two nodes, got {nodes}")
-    length = other.norm(dim=1, keepdim=True)
-    # Not F.normalize, whose gradient at zero is 1e12 times that of the unit row.
-    unit = other / length.clamp_min(1e-12).masked_fill(length == 0, torch.inf)
+    unit = unit_rows(other)
     own = unit if rows is None else unit[rows]
     return (nodes * own - unit.sum(0)) / (nodes - 1)
 

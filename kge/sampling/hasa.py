@@ -198,7 +198,8 @@ class HaSaNegativeSampler(NegativeSampler):
 
     def __getstate__(self) -> dict[str, Any]:
         """For worker processes: a reference to the training loop cannot go there."""
-        return {**self.__dict__, "_loop": None}
+        warned = self._warned or self._loop is not None
+        return {**self.__dict__, "_loop": None, "_warned": warned}
 
     @property
     def needs_model(self) -> bool:

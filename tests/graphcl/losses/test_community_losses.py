@@ -55,7 +55,7 @@ def dense_loss(r: Tensor, dense: Tensor, weight: float, density: str) -> Tensor:
         null = {
             "code": r[:, k].square().sum() / 2,
             "paper": inside / (size * (size - 1)) * pairs.sum(),
-            "modularity": (torch.outer(degree, degree) / dense.sum() * pairs).sum(),
+            "modularity": (torch.outer(degree, dense.sum(0)) / dense.sum() * pairs).sum(),
         }[density]
         total = total + (inside - null) / n
     return weight * inter - total
@@ -136,6 +136,20 @@ def test_gamma_is_live_with_both_similarities() -> None:
     for kind in ("cos", "rbf"):
         plain, weighted = (ReSC(0.4, g, kind)(h, h.flip(0), own, own, K) for g in (0.0, 1.0))
         assert weighted < plain
+
+
+def test_any_integers_name_communities() -> None:
+    h, own = rows(), memberships().argmax(1)
+    wanted = ReSC()(h, h, own, own, K)
+    for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32):
+        assert ReSC()(h, h, own.to(dtype), own.to(dtype), K) == wanted
+
+
+def test_modularity_of_a_directed_view_does_not_depend_on_the_direction() -> None:
+    edges = torch.tensor([[1, 2], [0, 0]])
+    r = torch.tensor([[1.0, 0], [1, 0], [0, 1]])
+    loss = DeCA(0.0, "modularity")
+    assert loss(r, edges) == loss(r, edges.flip(0)) == 0
 
 
 def test_t5_one_community_per_node_is_inter_view_infonce() -> None:

@@ -279,9 +279,9 @@ def test_a_node_of_nothing_but_zeros_moves_nothing(kind: Any) -> None:
         conv.bias.data.zero_()
     assert not setup.views()[0].z[-1].any()
     setup.loss(POTRegularizer(kind)).backward()
-    slopes = [p.grad for p in setup.encoder.parameters() if p.grad is not None]
-    assert slopes
-    assert all(float(one.abs().max()) < 10 for one in slopes)
+    gradients = [p.grad for p in setup.encoder.parameters() if p.grad is not None]
+    assert gradients
+    assert all(float(one.abs().max()) < 10 for one in gradients)
 
 
 @pytest.mark.parametrize("columns", [0, 2])

@@ -39,7 +39,7 @@ def test_infonce_before_the_start_and_weights_after(mode: Any) -> None:
     weight = {
         "weight": ProGCLWeight(loss.mixture),
         "mix": ProGCLMix(loss.mixture),
-        "official": ProGCLWeight(loss.mixture, frozen=(a, b)),
+        "official": ProGCLWeight(loss.mixture, frozen=(b, a)),
     }[mode]
     torch.manual_seed(3)
     torch.randperm(30)  # the columns of the fit

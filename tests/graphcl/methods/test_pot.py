@@ -1,5 +1,6 @@
 """POT around a host: the host's views and loss are its own, the budget is kept, errors tell."""
 
+import warnings
 from typing import Any
 
 import pytest
@@ -165,6 +166,15 @@ def test_budgets_that_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             GRACE(12, 8, **options)
+
+
+def test_views_without_a_budget_are_told() -> None:
+    with pytest.warns(UserWarning, match="this GRACE keep to no budget.*set edge_budget='mean'"):
+        POT(GRACE(12, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        POT(GRACE(12, 8, edge_budget="mean"))
+        POT(GRACE(12, 8), POTRegularizer("official"))  # as released
 
 
 def test_a_directed_graph_is_refused(graph: Data) -> None:

@@ -61,11 +61,13 @@ class Problem:
     def weights(self) -> Tensor:
         return weights_of(self.other)
 
-    def bounds(self) -> Any:
-        return adjacency_bounds(self.edge_index, self.budget, dtype=torch.double)
+    def bounds(self, refine: bool = True) -> Any:
+        return adjacency_bounds(self.edge_index, self.budget, dtype=torch.double, refine=refine)
 
-    def intervals(self, sound: bool = True, columns: int = 0, **options: Any) -> list[Interval]:
-        bounds = self.bounds()
+    def intervals(
+        self, sound: bool = True, columns: int = 0, refine: bool = True, **options: Any
+    ) -> list[Interval]:
+        bounds = self.bounds(refine)
         products = clean_products(self.layers, self.x, bounds)
         first = masked_products(self.x, self.layers[0].weight, columns) if columns else None
         return node_intervals(self.layers, bounds, products, sound=sound, first=first, **options)
@@ -82,12 +84,12 @@ class Problem:
         block: int = 2**22,
     ) -> Tensor:
         """Scores by the package's functions."""
-        layers = self.layers
+        layers, refine = self.layers, kind != "official"
         return node_scores(
             kind,
             layers,
-            self.bounds(),
-            self.intervals(sound, columns, rows=rows),
+            self.bounds(refine),
+            self.intervals(sound, columns, refine, rows=rows),
             weights_of(self.other, rows),
             view=view,
             product=(self.x if x is None else x) @ layers[0].weight,
