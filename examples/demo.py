@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--smoke", action="store_true", help="two epochs, one seed: a quick check")
     options = parser.parse_args()
+    if options.smoke:
+        options.out = options.out.with_name(f"{options.out.name}-smoke")
     seeds = range(1 if options.smoke else options.seeds)
     console = Console()
     table = Table(

@@ -67,6 +67,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--smoke", action="store_true", help="two epochs, one seed: a quick check")
     options = parser.parse_args()
+    if options.smoke:
+        options.out = options.out.with_name(f"{options.out.name}-smoke")
     compare(options.out, Console(), seeds=options.seeds, smoke=options.smoke)
 
 

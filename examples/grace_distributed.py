@@ -1,13 +1,14 @@
 """GRACE on several processes: local anchors against the candidates of all, with exact gradients.
 
 Dataset: ogbn-products, or any other by name.
-Command: python examples/grace_distributed.py --dataset ogbn-products --root DATA --devices 4
+Command: python examples/grace_distributed.py --root DATA --devices 4 --out runs/products
 On two machines with four devices each, host0 the first, on both (--node-rank 1 on the second):
     torchrun --nnodes 2 --nproc-per-node 4 --node-rank 0 --master-addr host0 --master-port 29500 \
         examples/grace_distributed.py --devices 4 --nodes 2 --root DATA --out /shared/run
 Expected: not measured here. With --smoke (digits, two epochs): a test accuracy of about 0.96.
 
-When a process is lost, the others stop; the same command continues from the last checkpoint.
+When a process is lost, the others stop; the same command, with --out, continues from the last
+checkpoint.
 """
 
 import argparse

@@ -8,7 +8,6 @@ The loop is plain PyTorch; ``graphcl train --loader neighbor`` does the same wit
 """
 
 import argparse
-import resource
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from graphcl.losses import CandidatePool, CandidateQueue
 from graphcl.methods import GRACE
 from graphcl.minibatch import Batching, make_loader
 from graphcl.probes import linear_probe, make_split
+from graphcl.train.fitting import peak_memory
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
     # One pass over the whole graph: no gradients, no (edges, width) tensor.
     z = method.cpu().embed(data.x, data.edge_index)
     print(linear_probe(z, data.y, make_split(data, options.protocol, seed=0)))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    peak = peak_memory(torch.device("cpu")) / 2**20
     print(f"peak memory of the process {peak:.0f} MiB")
 
 

@@ -1,6 +1,7 @@
 """NCN or NCNC over embeddings that GRACE learned without labels on the training edges.
 
-Dataset: ogbl-collab, ogbl-citation2, ogbl-ddi (official pairs and metric), cora, citeseer, karate.
+Dataset: ogbl-ddi, ogbl-collab (official pairs and metric), cora, citeseer, karate; GRACE compares
+all nodes, which takes a GPU on ogbl-collab.
 Command: python examples/link_prediction_contrastive.py --dataset ogbl-collab --root DATA
 Expected: not measured here. Compare with --pretrain 0, the same predictor on the features alone.
 

@@ -82,16 +82,14 @@ def main() -> None:
     torch.manual_seed(options.seed)
     if options.smoke:
         (x, split), options.epochs = small(options.dataset), 2
+        options.out = options.out.with_name(f"{options.out.name}-smoke")
     else:
         data = load_dataset(options.dataset, options.root)
         x, split = data.x, official_links(data)
     if options.dataset == "ogbl-ddi":
         x = torch.arange(split.num_nodes)  # no features: a vector for each node is learned
     predictor, completion, fit = SETTINGS[options.dataset]
-    fit = fit | {
-        "batch_size": options.batch_size or fit["batch_size"],
-        "progress": not options.smoke,
-    }
+    fit = fit | {"batch_size": options.batch_size or fit["batch_size"]}
     width = predictor["hidden"]
     encoder = encoder_for(options.dataset, len(x) if x.dim() == 1 else x.shape[1], width)
     more = completion if options.predictor == "ncnc" else {}
@@ -111,8 +109,8 @@ def main() -> None:
         figure.savefig(options.out / "curve.png", dpi=150)
         print(f"epoch {epoch}: loss {loss:.4f}, validation {value:.4f}", flush=True)
 
-    fit = fit | {"epochs": options.epochs, "edges_per_epoch": options.edges, "report": report}
-    fit = fit | {"validation_pairs": options.validation_pairs, "checkpoint": options.out / "run.pt"}
+    fit |= {"epochs": options.epochs, "edges_per_epoch": options.edges, "report": report}
+    fit |= {"validation_pairs": options.validation_pairs, "checkpoint": options.out / "run.pt"}
     fit["validation_edges_at_test"] = options.dataset == "ogbl-collab"  # as OGB allows
     found = fit_links(*(part.to(options.device) for part in (encoder, kind, x, split)), **fit)
     print(f"{found.metric} {found.test:.4f} on test, epoch {found.best_epoch} of {len(rows)}")

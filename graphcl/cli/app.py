@@ -243,7 +243,7 @@ def train(
     )
     if is_first(devices * nodes):
         show_metrics(console, metrics)
-        console.print(f"written to {out}")
+        console.print(escape(f"written to {out}"))
 
 
 def _further(context: typer.Context) -> list[str]:
@@ -280,7 +280,9 @@ def evaluate(
     protocol: Annotated[
         str | None, typer.Option(help="For classify; default the run's own protocol.")
     ] = None,
-    probe: Annotated[Probe, typer.Option(help="For classify.")] = "logistic",
+    probe: Annotated[
+        Probe | None, typer.Option(help="For classify; default the run's own.")
+    ] = None,
     oracle: Annotated[
         bool, typer.Option(help="For cluster: pick the restart by the labels, and say so.")
     ] = False,
@@ -310,4 +312,4 @@ def plot(
     from graphcl.cli.plots import plot_run
 
     for path in plot_run(run, seed=seed):
-        console.print(str(path))
+        console.print(escape(str(path)))

@@ -35,7 +35,7 @@ def plot_run(run: str | os.PathLike[str], *, seed: int | None = None) -> list[Pa
     Raises:
         ValueError: not a finished run, or a seed it does not have.
     """
-    folder = Path(run)
+    folder = Path(run).expanduser()
     if not (folder / "metrics.json").exists():
         raise ValueError(f"{folder} holds no finished run: metrics.json is missing")
     metrics = read_json(folder / "metrics.json")

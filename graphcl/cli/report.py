@@ -18,6 +18,8 @@ def show_metrics(console: Console, metrics: Mapping[str, Any]) -> None:
         title = f"{metrics['method']} with POT ({pot['score']}) on {metrics['dataset']}"
     if metrics.get("protocol"):
         title += f", protocol {metrics['protocol']}"
+    if metrics.get("classifier", "logistic") != "logistic":
+        title += f", probe {metrics['classifier']}"
     caption = (
         f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}, selected by {metrics['selection']}"
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import warnings
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,19 +75,24 @@ def read_ogb(info: DatasetInfo, root: Path) -> Data:
             shutil.rmtree(kept, ignore_errors=True)
     if stored is None:
         announce_memory(info.name, memory_estimate(folder, facts["split"]))
-        found = _graph(folder, facts)
-        if info.task == "classify":
-            found |= _labels(folder) | _masks(folder, facts["split"], len(found["x"]))
-        else:
-            found |= _pairs(read_ogb_split(folder, facts["split"]))
-        with whole_folder(kept) as part:
-            torch.save(found, part / "data.pt")
-        del found
+        with whole_folder(kept) as part:  # first, as reading may take long
+            torch.save(_everything(info, folder, facts), part / "data.pt")
         stored = torch.load(kept / "data.pt", weights_only=True, mmap=True)
     data = Data(**stored)
     if info.task == "links":
         data.metric = facts["eval metric"]
     return data
+
+
+def _everything(info: DatasetInfo, folder: Path, facts: Mapping[str, str]) -> dict[str, Any]:
+    """Graph, and labels with masks or the pairs of links."""
+    try:
+        found = _graph(folder, facts)
+        if info.task == "classify":
+            return found | _labels(folder) | _masks(folder, facts["split"], len(found["x"]))
+        return found | _pairs(read_ogb_split(folder, facts["split"]))
+    except (EOFError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{folder} is incomplete or damaged: {error}") from error
 
 
 def _graph(folder: Path, facts: Mapping[str, str]) -> dict[str, Any]:

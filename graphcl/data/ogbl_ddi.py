@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +29,16 @@ def read_ogbl_ddi(path: Path) -> Data:
     Raises:
         ValueError: arrays are absent or are not node pairs.
     """
-    with np.load(path) as arrays:
-        absent = [name for name in ("num_nodes", *_PARTS) if name not in arrays]
-        if absent:
-            raise ValueError(f"{path.name} lacks the arrays {', '.join(absent)}")
-        nodes = int(arrays["num_nodes"])
-        pairs = {name: _pairs(arrays[name], f"{name} of {path.name}", nodes) for name in _PARTS}
+    try:
+        with np.load(path) as stored:
+            arrays = {name: stored[name] for name in ("num_nodes", *_PARTS) if name in stored}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is no npz file, or damaged: {error}") from error
+    absent = [name for name in ("num_nodes", *_PARTS) if name not in arrays]
+    if absent:
+        raise ValueError(f"{path.name} lacks the arrays {', '.join(absent)}")
+    nodes = int(arrays["num_nodes"])
+    pairs = {name: _pairs(arrays[name], f"{name} of {path.name}", nodes) for name in _PARTS}
     train = pairs["train"]
     return Data(
         edge_index=torch.cat([train, train.flip(0)], dim=1),

@@ -19,6 +19,7 @@ import struct
 import sys
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
@@ -108,7 +109,11 @@ def download_ogb(name: str, root: Path) -> Path:
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(part / "files")
         (inner,) = (part / "files").iterdir()
-        inner.rename(folder)
+        try:
+            inner.rename(folder)
+        except OSError:  # another process was faster
+            if not (folder / "raw").is_dir():
+                raise
     except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
         raise FileNotFoundError(
             f"dataset {name!r} is not on this machine, and its download from {url} failed "
@@ -234,7 +239,7 @@ def _load(path: Path) -> Any:
     # weights_only=True would do for files of pickle protocol 2; ogb's large ones are of protocol 4.
     try:
         return torch.load(path, map_location="cpu", pickle_module=_Pickling, weights_only=False)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+    except (pickle.UnpicklingError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} is damaged, or holds more than numbers and words, and was not read: {error}"
         ) from error
@@ -262,8 +267,11 @@ def _unpacked(path: Path) -> int:
     """Bytes of a file once unpacked."""
     size = path.stat().st_size
     if path.suffix == ".npz":
-        with zipfile.ZipFile(path) as packed:
-            return sum(one.file_size for one in packed.infolist())
+        try:
+            with zipfile.ZipFile(path) as packed:
+                return sum(one.file_size for one in packed.infolist())
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{path} is incomplete or damaged: {error}") from error
     if path.suffix == ".gz" and size > 4:
         with open(path, "rb") as file:
             file.seek(-4, os.SEEK_END)
@@ -271,5 +279,12 @@ def _unpacked(path: Path) -> int:
         while found < size:  # the length is kept modulo 4 GiB
             found += 1 << 32
         # A short text may be smaller than its packed form.
-        return len(gzip.decompress(path.read_bytes())) if size < 1 << 16 else int(found)
+        return _gunzipped(path) if size < 1 << 16 else int(found)
     return size
+
+
+def _gunzipped(path: Path) -> int:
+    try:
+        return len(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is incomplete or damaged: {error}") from error

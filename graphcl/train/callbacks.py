@@ -89,10 +89,17 @@ def loss_bar() -> Progress:
 
 
 class EpochProgress(Callback):
-    """One bar over all optimiser steps, with the loss, the time passed and the time left."""
+    """One bar over all optimiser steps, with the loss, the time passed and the time left.
 
-    def __init__(self, label: str) -> None:
-        self.label = label
+    Where output is no terminal, such as a log file, a line now and then.
+
+    Args:
+        label: name of the bar.
+        line_seconds: time between two lines.
+    """
+
+    def __init__(self, label: str, line_seconds: float = 60.0) -> None:
+        self.label, self.line_seconds = label, line_seconds
         self._bar: Progress | None = None
         self._next = 0.0
 
@@ -102,22 +109,28 @@ class EpochProgress(Callback):
         total = pl_module.options.epochs * pl_module.steps_per_epoch
         self._bar = loss_bar()
         self._bar.add_task(self.label, total=total, completed=trainer.global_step, loss=math.nan)
-        self._bar.start()
+        if self._bar.console.is_terminal:
+            self._bar.start()
+        else:
+            self._next = time.monotonic() + self.line_seconds
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Move the bar, at most ten times a second."""
+        """Move the bar, at most ten times a second, or write a line when it is time."""
         assert isinstance(pl_module, ContrastiveModule)
         now = time.monotonic()
         if self._bar is None or now < self._next:
             return
-        self._next = now + 0.1
+        self._next = now + (0.1 if self._bar.console.is_terminal else self.line_seconds)
         self._show(trainer, pl_module)
 
     def _show(self, trainer: Trainer, pl_module: ContrastiveModule) -> None:
         if self._bar is not None:
             task = self._bar.tasks[0].id
             self._bar.update(task, completed=trainer.global_step, loss=pl_module.last_loss)
-            self._bar.refresh()
+            if self._bar.console.is_terminal:
+                self._bar.refresh()
+            else:
+                self._bar.console.print(self._bar.get_renderable())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the bar at its last state."""
@@ -131,9 +144,9 @@ class EpochProgress(Callback):
 
     def close(self) -> None:
         """Stop drawing."""
-        if self._bar is not None:
+        if self._bar is not None and self._bar.console.is_terminal:
             self._bar.stop()
-            self._bar = None
+        self._bar = None
 
 
 class BestWeights(Callback):

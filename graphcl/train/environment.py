@@ -16,12 +16,13 @@ from graphcl.version import __version__
 def environment(device: str = "cpu") -> dict[str, Any]:
     """Versions, device, threads and commit, for ``metrics.json`` and benchmark results."""
     on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    place = torch.device(device) if device.startswith("cuda:") else None
     return {
         "version": __version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if on_cuda else "cpu",
+        "device": torch.cuda.get_device_name(place) if on_cuda else "cpu",
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "matmul_precision": torch.get_float32_matmul_precision(),

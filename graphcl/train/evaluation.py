@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def evaluate_run(
     *,
     root: str | Path | None = None,
     protocol: str | None = None,
-    classifier: str = "logistic",
+    classifier: str | None = None,
     oracle: bool = False,
 ) -> dict[str, Any]:
     """Evaluate every seed of a run and write ``metrics-<task>.json`` into it.
@@ -42,7 +43,7 @@ def evaluate_run(
         root: where raw data lie.
         protocol: for ``classify``; default the run's own, or the data set's first where the run has
             none of a probe.
-        classifier: for ``classify``, see :func:`~graphcl.probes.linear_probe`.
+        classifier: for ``classify``, see :func:`~graphcl.probes.linear_probe`; default the run's.
         oracle: for ``cluster``: pick the restart by the labels, and say so.
 
     Returns:
@@ -51,7 +52,7 @@ def evaluate_run(
     Raises:
         ValueError: not a finished run, unknown task, no labels, or no held-out links.
     """
-    folder = Path(run)
+    folder = Path(run).expanduser()
     if not (folder / "metrics.json").exists():
         raise ValueError(
             f"{folder} holds no finished run (metrics.json is missing); run or continue it with: "
@@ -61,6 +62,7 @@ def evaluate_run(
         raise ValueError(f"unknown task {task!r}; choose from {', '.join(TASKS)}")
     config = read_json(folder / "config.json")
     protocol = protocol or config["protocol"]
+    classifier = classifier or config["classifier"]
     if protocol == CLUSTERING and task == "classify":  # no protocol of a probe
         protocol = next(iter(dataset_info(config["dataset"]).protocols), None)
     data = load_dataset(config["dataset"], root)
@@ -83,13 +85,17 @@ def evaluate_run(
         "method": config["method"],
         "task": task,
         "protocol": protocol if task == "classify" else None,
+        **({"classifier": classifier} if task == "classify" else {}),
         "seeds": seeds,
         "metrics": {name: spread([one[name] for one in values]) for name in values[0]},
         "selection": selection,
         "seconds": {"evaluate": (time.perf_counter() - started) / len(values)},
         "environment": environment(),
     }
-    write_json(folder / f"metrics-{task}.json", metrics)
+    try:
+        write_json(folder / f"metrics-{task}.json", metrics)
+    except OSError as error:  # what took so long is still told
+        warnings.warn(f"the figures are not kept: {error}", stacklevel=2)
     return metrics
 
 
@@ -134,7 +140,7 @@ def _links(
     if links is None:
         raise ValueError(
             "this run was trained on all edges, so that testing links on it would leak; train with "
-            "held_out_links=0.1"
+            "held_out_links=0.1 (graphcl train --hold-out-links 0.1)"
         )
     found = link_probe(embeddings, links, seed=seed)
     return link_values(found), found.selection

@@ -39,7 +39,7 @@ from graphcl.train.clustering import (
     cluster_values,
 )
 from graphcl.train.environment import environment, environments
-from graphcl.train.fitting import check_precision, fit
+from graphcl.train.fitting import check_precision, device_places, fit
 from graphcl.train.probing import (
     CLASSIFIERS,
     classify,
@@ -47,7 +47,7 @@ from graphcl.train.probing import (
     named_splits,
     training_graph,
 )
-from graphcl.train.processes import is_first, telling_of_lost_processes
+from graphcl.train.processes import is_first, telling_of_lost_processes, wait_for_file
 from graphcl.train.provable import node_compactness, write_compactness
 from graphcl.train.recipes import Settings, method_class, settings_for
 from graphcl.train.run_directory import claimed
@@ -149,7 +149,8 @@ def run_experiment(
     if held_out_links is None:
         drawn = info.task == "links" and not info.name.startswith("ogbl-")
         held_out_links = 0.1 if drawn else 0.0
-    folder = Path(out)
+    device_places(device, devices)
+    folder = Path(out).expanduser()
     config = {
         "dataset": info.name,
         **settings.as_dict(),
@@ -249,6 +250,7 @@ def _one_seed(
         method, graph, settings.training, seed=seed, folder=folder, selector=trace, **options
     )
     if not is_first(options["devices"] * options["nodes"]):
+        wait_for_file(done)
         return {}
     embeddings = _embeddings(method, trained.graph)
     started = time.perf_counter()
@@ -291,8 +293,9 @@ def _one_seed(
 
 def _embeddings(method: Method, graph: Any) -> Tensor:
     """Embeddings (N, D) on the CPU, made there where they do not fit on the device."""
-    with contextlib.suppress(torch.OutOfMemoryError):
-        return method.embeddings(graph).float().cpu()
+    device = next(method.parameters()).device
+    with contextlib.suppress(torch.cuda.OutOfMemoryError):
+        return method.embeddings(graph.to(device)).float().cpu()
     torch.cuda.empty_cache()
     return method.cpu().embeddings(graph.to("cpu")).float()
 

@@ -57,7 +57,7 @@ class FitResult:
         resumed_from: epoch from which a checkpoint was continued, 0 for a fresh run.
         prepare_seconds: time in the method's pre-training, ``None`` where it has none or nothing is
             written.
-        graph: the prepared data, on the device of the run.
+        graph: the prepared data, of a run on the full graph on the device of the run.
     """
 
     losses: list[float]
@@ -138,7 +138,7 @@ def fit(
     """
     check_precision(precision)
     batching = batching or Batching()
-    accelerator, places = _device(device, devices)
+    accelerator, places = device_places(device, devices)
     target = _own_device(places)
     graph = method.prepare(data, seed=seed)
     curve = LossCurve()
@@ -220,7 +220,7 @@ def fit(
         peak_memory_bytes=peak_memory(target),
         resumed_from=module.started_at,
         prepare_seconds=preparation.seconds_spent(),
-        graph=graph.to(target),
+        graph=graph,
     )
 
 
@@ -271,7 +271,12 @@ def _check_batching(method: Method, batching: Batching) -> None:
         raise ValueError(f"{name} has no negatives, so a queue of keys has no use: set queue to 0")
 
 
-def _device(name: str, count: int) -> tuple[str, list[int] | int]:
+def device_places(name: str, count: int) -> tuple[str, list[int] | int]:
+    """Kind of device and, of CUDA devices, which, for so many processes of this machine.
+
+    Raises:
+        ValueError: the machine has no such device.
+    """
     kind, _, index = name.partition(":")
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"

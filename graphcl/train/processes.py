@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -76,6 +77,22 @@ def place_on_machine() -> int:
     """Which of this machine's processes this is, from 0; launchers tell it in the environment."""
     names = ("LOCAL_RANK", "SLURM_LOCALID")
     return int(next((os.environ[name] for name in names if name in os.environ), "0"))
+
+
+def wait_for_file(path: Path, *, every: float = 1.0) -> None:
+    """Wait for a file of the first process, which may evaluate for longer than a timeout.
+
+    Raises:
+        ProcessLost: the process that started this one is gone.
+    """
+    parent = os.getppid()
+    while not path.exists():
+        if os.getppid() != parent:
+            raise ProcessLost(
+                f"the first process has ended before it wrote {path}. Start the same command again "
+                "to continue"
+            )
+        time.sleep(every)
 
 
 @contextlib.contextmanager

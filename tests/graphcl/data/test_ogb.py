@@ -120,6 +120,11 @@ def test_products_as_released(root: Path, cache: Path, known: Known) -> None:
     assert torch.equal(data.edge_index[:, 1::2], torch.from_numpy(pairs).flip(0))
     assert torch.equal(data.x, torch.from_numpy(x))
     assert make_split(data, "ogb").sizes == (10, 5, 25)
+    whole = (folder / "raw" / "node-label.csv.gz").read_bytes()
+    (folder / "raw" / "node-label.csv.gz").write_bytes(whole[:-12])
+    with pytest.raises(ValueError, match=r"ogbn_products.* is incomplete or damaged"):
+        load_dataset("ogbn-products", root)
+    (folder / "raw" / "node-label.csv.gz").write_bytes(whole)
     (folder / "split/sales_ranking/valid.csv.gz").unlink()
     with pytest.raises(FileNotFoundError, match="lacks the parts valid"):
         load_dataset("ogbn-products", root)

@@ -141,6 +141,9 @@ def test_ddi_file_errors(tmp_path: Path) -> None:
     root = written(tmp_path, valid=np.array([[0, 9]]))
     with pytest.raises(ValueError, match=r"valid of .* outside 0..4"):
         read_ogbl_ddi(root / FILE)
+    (root / FILE).write_bytes((root / FILE).read_bytes()[:300])
+    with pytest.raises(ValueError, match="is no npz file, or damaged"):
+        read_ogbl_ddi(root / FILE)
 
 
 @pytest.mark.real_data

@@ -154,6 +154,17 @@ def test_download(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["ogbl_ddi"]
 
 
+def test_a_download_that_another_process_was_faster_at(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ogb_files, "ogb_facts", lambda name: {"url": archive.as_uri()})
+    first = download_ogb("ogbl-ddi", tmp_path / "cache")
+    (first / "raw" / "mine").touch()
+    assert download_ogb("ogbl-ddi", tmp_path / "cache") == first
+    assert (first / "raw" / "mine").exists()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
 def test_no_network(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = {"url": (tmp_path / "none.zip").as_uri()}
     monkeypatch.setattr(ogb_files, "ogb_facts", lambda name: gone)

@@ -1,6 +1,7 @@
 """Evaluation of a finished run, whose embeddings are all it needs."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,29 @@ def test_classification_repeats_the_runs_own(full: Path) -> None:
 def test_classification_by_another_protocol_and_classifier(full: Path) -> None:
     found = evaluate_run(full, protocol="bgrl20")
     assert (found["protocol"], found["selection"]) == ("bgrl20", "cross-validation")
-    assert evaluate_run(full, classifier="adam")["selection"] == "validation"
+    found = evaluate_run(full, classifier="adam")
+    assert (found["classifier"], found["selection"]) == ("adam", "validation")
+
+
+def test_the_probe_is_the_runs_own(full: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(full, copied)
+    config = read(copied / "config.json")
+    (copied / "config.json").write_text(json.dumps({**config, "classifier": "adam"}))
+    found = evaluate_run(copied)
+    assert found["classifier"] == "adam"
+    assert found["metrics"] == evaluate_run(full, classifier="adam")["metrics"]
+
+
+def test_figures_that_cannot_be_written_are_told(
+    full: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("graphcl.train.evaluation.write_json", full_disk)
+    with pytest.warns(UserWarning, match="not kept: no space left"):
+        assert evaluate_run(full)["metrics"]["accuracy"]["mean"] > 0
 
 
 def test_clustering(full: Path) -> None:

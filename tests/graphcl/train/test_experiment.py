@@ -408,3 +408,16 @@ def test_features_with_negative_entries_are_left_as_they_are() -> None:
     signed = torch.randn(5, 3)
     with pytest.warns(UserWarning, match="negative entries"):
         assert normalized_features(signed) is signed
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'cuda' was asked for, but this machine has 0 CUDA"):
+        run(tmp_path / "run", device="cuda")
+    assert not (tmp_path / "run").exists()
+
+
+def test_folders_below_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run("~/run")  # type: ignore[arg-type]
+    assert (tmp_path / "run" / "metrics.json").exists()

@@ -15,6 +15,7 @@ from torch_geometric.data import Data
 
 from graphcl.methods import GraphMethod
 from graphcl.train import fit
+from graphcl.train.callbacks import EpochProgress
 
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu"}
 
@@ -319,6 +320,19 @@ def test_progress_bar_ends_at_the_last_epoch(
     shown = capsys.readouterr().out
     assert "karate, seed 0" in shown
     assert "12/12" in shown
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.0, 13), (1000.0, 1)])
+def test_a_log_file_gets_a_line_now_and_then(
+    seconds: float, lines: int, small: Any, karate: Data, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, method = small("grace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EpochProgress.__init__, "__defaults__", (seconds,))
+        fit(method, karate, settings.training, progress=True, device="cpu", label="karate")
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == lines
+    assert all("karate" in line and "/12" in line for line in shown)
 
 
 def test_progress_bar_gives_the_terminal_back_after_an_error(small: Any, karate: Data) -> None:

@@ -1,6 +1,7 @@
 """Two processes train like one, and the loss of one of them is told and repaired."""
 
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,12 @@ import pytest
 import torch
 
 from graphcl.kernels.processes import process_count
-from graphcl.train.processes import ProcessLost, is_first, telling_of_lost_processes
+from graphcl.train.processes import (
+    ProcessLost,
+    is_first,
+    telling_of_lost_processes,
+    wait_for_file,
+)
 
 # Loss and gradients of one step in double precision, wrapped as in training.
 ONE_STEP = """
@@ -173,3 +179,20 @@ def test_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     assert str(_own_device([0, 1, 2])) == "cuda:1"
     assert str(_own_device([2])) == "cuda:2"
     assert str(_own_device(2)) == "cpu"
+
+
+def test_the_others_wait_for_the_evaluation_of_the_first(tmp_path: Path) -> None:
+    done = tmp_path / "result.json"
+    threading.Timer(0.3, done.touch).start()
+    started = time.monotonic()
+    wait_for_file(done, every=0.01)
+    assert time.monotonic() - started > 0.2
+
+
+def test_the_others_do_not_wait_for_a_process_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents = iter([1000, 1000, 1])
+    monkeypatch.setattr("os.getppid", lambda: next(parents))
+    with pytest.raises(ProcessLost, match=r"ended before it wrote .*result.json"):
+        wait_for_file(tmp_path / "result.json", every=0.01)
