@@ -9,10 +9,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
@@ -61,7 +57,8 @@ def _losses(path: Path, name: str) -> Figure:
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
             curves[row["seed"]].append((int(row["epoch"]), float(row["loss"])))
-    figure, axes = plt.subplots(figsize=(6, 4))
+    figure = Figure(figsize=(6, 4))
+    axes = figure.subplots()
     for seed, points in curves.items():
         axes.plot(*zip(*points, strict=True), label=f"seed {seed}", linewidth=1)
     axes.set(xlabel="epoch", ylabel="training loss", title=name)
@@ -77,7 +74,8 @@ def _projection(embeddings: Any, labels: Any, name: str) -> Figure:
     # Rows that are all alike (a collapsed run) have no principal components: scikit-learn crashes.
     start = "pca" if min(rows.shape) > 1 and np.ptp(rows, axis=0).any() else "random"
     points = TSNE(init=start, perplexity=perplexity, random_state=0).fit_transform(rows)
-    figure, axes = plt.subplots(figsize=(6, 6))
+    figure = Figure(figsize=(6, 6))
+    axes = figure.subplots()
     if labels is None:
         axes.scatter(points[:, 0], points[:, 1], s=6)
     else:
@@ -96,7 +94,8 @@ def _similarities(embeddings: Any, labels: Any, name: str) -> Figure:
     left, right = left[left != right], right[left != right]
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     cosine = (unit[left] * unit[right]).sum(1)
-    figure, axes = plt.subplots(figsize=(6, 4))
+    figure = Figure(figsize=(6, 4))
+    axes = figure.subplots()
     low, high = float(cosine.min()), float(cosine.max())
     edges = np.linspace(low, max(high, low + 1e-6), 60).tolist()
     if labels is None:
@@ -112,7 +111,8 @@ def _similarities(embeddings: Any, labels: Any, name: str) -> Figure:
 
 def _compactness(path: Path, name: str) -> Figure:
     """Nodes by their worst match over sampled views, and by what is certified of all views."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4))
+    figure = Figure(figsize=(10, 4))
+    axes = figure.subplots(1, 2)
     with np.load(path) as arrays:
         for axis, kind, text in (
             (axes[0], "sampled", "smallest over sampled views"),
@@ -131,7 +131,6 @@ def _compactness(path: Path, name: str) -> Figure:
 def _save(figure: Figure, path: Path) -> Path:
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=120, bbox_inches="tight")
-    plt.close(figure)
     with replacing(path) as file:
         file.write(picture.getvalue())
     return path

@@ -33,7 +33,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
 def environments(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """``environment`` of the last of several results; of all, where they differ, ``environments``.
 
-    Results of earlier versions may have none, and summaries of results may have several.
+    A result may have none, and summaries of results may have several.
     """
     found = [
         one

@@ -239,7 +239,7 @@ def _one_seed(
     if done.exists():
         result: dict[str, Any] = read_json(done)
         return result
-    # As it is now: a summary may be written again by later versions.
+    # Noted now: the summary may be written from another commit.
     measured_with = environment(options["device"])
     graph, links = training_graph(data, config, seed)
     torch.manual_seed(seed)

@@ -117,7 +117,7 @@ class Settings:
         """Plain data for ``config.json``."""
         plain: dict[str, Any] = {"method": self.method, "model": dict(self.model)}
         plain["training"] = asdict(self.training)
-        # Runs without POT look as they did before there was any.
+        # Without POT there is no key.
         return plain if self.pot is None else {**plain, "pot": dict(self.pot)}
 
 

@@ -58,7 +58,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 def environments(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """``environment`` of the last of several results; of all, where they differ, ``environments``.
 
-    Results of earlier versions may have none.
+    A result may have none.
     """
     found = [result.get("environment") for result in results]
     distinct = [one for place, one in enumerate(found) if one and one not in found[:place]]

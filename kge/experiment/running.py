@@ -246,7 +246,7 @@ def _one_seed(
     device: torch.device = options["device"]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    # As it is now: a summary may be written again by later versions.
+    # Noted now: the summary may be written from another commit.
     measured_with = environment(device)
     fitted = fit(graph, settings, folder, seed=seed, **options)
     started = time.perf_counter()

@@ -16,6 +16,7 @@ from torch.utils.data import get_worker_info
 from graphcl.ranking.known import KnownTriples
 from kge.losses.hasa import HaSaLoss
 from kge.sampling.candidate_scores import undisturbed
+from kge.sampling.draw_counts import DrawCounts
 from kge.sampling.filtering import (
     TAIL,
     balanced_columns,
@@ -68,7 +69,8 @@ class HaSaNegativeSampler(NegativeSampler):
 
     Filtering is exact: no ordinary column holds a known triple or the positive, and no structural
     one either unless ``exclude_known=False``. Columns for which there is no entity (an empty
-    ball, a query that every entity answers) are masked, and then PyKEEN filters them out.
+    ball, a query that every entity answers) are masked, and then PyKEEN filters them out;
+    ``draw_counts`` counts the ordinary ones that were proposed in vain.
 
     The model comes by :meth:`bind`, which the callback ``"bindmodel"`` calls. Randomness comes
     from torch's global generator, so that PyKEEN's checkpoints resume it; ``mining="lists"`` is
@@ -195,6 +197,7 @@ class HaSaNegativeSampler(NegativeSampler):
         # Lists mined with the filter, and those that proposals before it are drawn from.
         self._lists: dict[bool, HardLists] = {}
         self._loop: weakref.ref[TrainingLoop[Any]] | None = None
+        self.draw_counts = DrawCounts()
 
     def __getstate__(self) -> dict[str, Any]:
         """For worker processes: a reference to the training loop cannot go there."""
@@ -329,8 +332,11 @@ class HaSaNegativeSampler(NegativeSampler):
         ids = torch.randint(self.num_entities, (batch, ordinary), generator=generator)
         hard = round(self.hard_share * ordinary)
         mined = self._mine(positives, columns[:, :hard], generator, avoided)
+        by_chance = torch.ones(batch, hard, dtype=torch.long)
         for side, found in mined.items():
             fill_slots(ids[:, :hard], columns[:, :hard], side, found.ids, found.found)
+            none = torch.zeros_like(found.ids)
+            fill_slots(by_chance, columns[:, :hard], side, none, found.found)
         drawn = redraw_known(
             ids,
             positives,
@@ -339,6 +345,8 @@ class HaSaNegativeSampler(NegativeSampler):
             draw=lambda row, slot: torch.randint(self.num_entities, row.shape, generator=generator),
             generator=generator,
         )
+        if avoided is self.avoided:
+            self.draw_counts.add(drawn.ids.numel(), int(drawn.rejected.sum()), int(by_chance.sum()))
         extra = structural_columns(
             self.index if self._columns_structural and self.hops else None,
             positives,

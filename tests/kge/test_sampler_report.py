@@ -137,6 +137,20 @@ def test_lemon_reports_what_fell_back_and_where_it_draws_from():
     assert sampler.draw_counts.slots > report.negatives
 
 
+def test_hasa_reports_what_was_known_and_what_was_not_mined():
+    from kge.sampling.hasa import HaSaNegativeSampler
+
+    # Heads (?, 0, 1) and tails (0, 0, ?) are known for three of four entities; one is left.
+    triples = torch.tensor([[0, 0, 1], [0, 0, 2], [0, 0, 3], [1, 0, 1], [2, 0, 1]])
+    sampler = HaSaNegativeSampler(
+        mapped_triples=triples, num_negs_per_pos=2, num_structural=0, hard_share=0
+    )
+    report = sampler_report(sampler, triples[:1], {"train": triples}, num_negatives=4000)
+    assert report.rejected_rate == pytest.approx(3 / 4, abs=0.03)
+    assert report.uniform_rate == 0  # nothing was meant to be mined
+    assert report.kept_known_rate["train"] == 0
+
+
 def test_reports_repeat_themselves():
     from kge.sampling.lemon import LEMONNegativeSampler
 

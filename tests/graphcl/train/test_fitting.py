@@ -154,16 +154,19 @@ def test_seed_of_the_views_decides(small: Any, karate: Data) -> None:
     assert runs[0] != runs[2]
 
 
-def test_a_run_without_folder_is_a_plain_loop(small: Any, karate: Data) -> None:
+@pytest.mark.parametrize(("name", "options"), [("grace", {}), ("dgi", {"patience": 0})])
+def test_a_run_without_folder_is_a_plain_loop(
+    name: str, options: dict[str, Any], small: Any, karate: Data
+) -> None:
     from graphcl.train.module import step_seed
 
-    settings, method = small("grace")
+    settings, method = small(name, **options)
     found = fit(method, karate, settings.training, seed=5, **QUIET)
-    _, twin = small("grace")
-    options = settings.training
-    optimizer = torch.optim.Adam(twin.parameters(), options.lr, weight_decay=options.weight_decay)
+    _, twin = small(name, **options)
+    training = settings.training
+    optimizer = torch.optim.Adam(twin.parameters(), training.lr, weight_decay=training.weight_decay)
     losses = []
-    for step in range(options.epochs):
+    for step in range(training.epochs):
         torch.manual_seed(step_seed(5, step))
         optimizer.zero_grad()
         loss = twin(karate.x, karate.edge_index)
@@ -191,14 +194,6 @@ def test_best_weights_are_those_of_the_lowest_loss(small: Any, karate: Data) -> 
     best = min(range(len(seen)), key=lambda epoch: seen[epoch][0])
     assert best == len(seen) - 4  # three epochs of patience
     assert all(torch.equal(v, seen[best][1][k]) for k, v in method.state_dict().items())
-
-
-def test_without_patience_the_last_weights_stay(small: Any, karate: Data) -> None:
-    settings, method = small("dgi", patience=0, epochs=5)
-    _, shorter = small("dgi", patience=0, epochs=4)
-    fit(method, karate, settings.training, seed=3, **QUIET)
-    fit(shorter, karate, small("dgi", patience=0, epochs=4)[0].training, seed=3, **QUIET)
-    assert not same_weights(method, shorter)
 
 
 def test_curve_holds_the_learning_rate_of_each_step(
