@@ -27,7 +27,7 @@ from kge.split_report import SplitReport
 from kge.union_dataset import UnionDataset, Unseen
 
 if TYPE_CHECKING:
-    from kge.structure import Side
+    from kge.sides import Side
 
 _PART: dict[str, str] = {"validation": "valid", "test": "test"}
 

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +16,8 @@ from torch import Tensor
 from graphcl.ranking.known import KnownTriples
 from kge.ball_store import BallStore
 from kge.relation_evidence import RelationEvidence
+from kge.sides import Side
 from kge.walk_graph import WalkGraph
-
-Side = Literal["head", "tail"]
 
 
 class Balls(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,17 @@ class Answers(NamedTuple):
 
     ptr: Tensor
     ids: Tensor
+
+    def where(self, mask: Tensor) -> Answers:
+        """Those that ``mask``, one truth value for each id, keeps."""
+        before = torch.zeros(len(mask) + 1, dtype=torch.int64, device=mask.device)
+        torch.cumsum(mask, 0, out=before[1:])
+        return Answers(before[self.ptr], self.ids[mask])
+
+    def rows(self) -> Tensor:
+        """The query of each id."""
+        queries = torch.arange(len(self.ptr) - 1, device=self.ptr.device)
+        return queries.repeat_interleave(self.ptr.diff())
 
 
 class KnownTriples:
@@ -127,6 +138,15 @@ class KnownTriples:
         """Known relations between B pairs (h, t)."""
         return self._answers("relation").of(heads, tails)
 
+    def answers(self, triples: Tensor, side: Literal["head", "tail", "relation"]) -> Answers:
+        """Known answers of B queries, triples (B, 3) whose ``side`` is asked for."""
+        head, relation, tail = triples.unbind(1)
+        if side == "tail":
+            return self.tails(head, relation)
+        if side == "head":
+            return self.heads(relation, tail)
+        return self.relations(head, tail)
+
     def exclude_tails(
         self, heads: Tensor, relations: Tensor, *, keep: Tensor | None = None
     ) -> Exclude:
@@ -212,19 +232,14 @@ def _search(sorted_keys: Tensor, keys: Tensor, sane: Tensor) -> tuple[Tensor, Te
 
 
 def _exclude(answers: Answers, keep: Tensor | None) -> Exclude:
-    ptr, ids = answers
     if keep is not None:
-        count = len(ptr) - 1
+        count = len(answers.ptr) - 1
         if keep.shape != (count,):
             raise ValueError(
                 f"keep must hold one id per query, ({count},), got {tuple(keep.shape)}"
             )
-        row = torch.arange(count, device=ptr.device).repeat_interleave(ptr.diff())
-        stays = ids != keep[row]
-        kept = torch.zeros(len(ids) + 1, dtype=torch.int64, device=ptr.device)
-        torch.cumsum(stays, 0, out=kept[1:])
-        ptr, ids = kept[ptr], ids[stays]
-    return Exclude.csr(ptr, ids)
+        answers = answers.where(answers.ids != keep[answers.rows()])
+    return Exclude.csr(*answers)
 
 
 def _is_integer(ids: Tensor) -> bool:

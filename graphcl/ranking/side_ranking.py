@@ -166,15 +166,6 @@ class SideRanking:
     def _known_places(self, queries: Tensor) -> Answers:
         """Known answers of (B, 3) queries, as places among the candidates."""
         assert self.known is not None
-        head, relation, tail = queries.unbind(1)
-        if self.side == "tail":
-            ptr, ids = self.known.tails(head, relation)
-        elif self.side == "head":
-            ptr, ids = self.known.heads(relation, tail)
-        else:
-            ptr, ids = self.known.relations(head, tail)
-        places = self.place[ids]
-        among = places >= 0
-        kept = torch.zeros(len(ids) + 1, dtype=torch.int64, device=ids.device)
-        torch.cumsum(among, 0, out=kept[1:])
-        return Answers(kept[ptr], places[among])
+        found = self.known.answers(queries, self.side)
+        places = self.place[found.ids]
+        return Answers(found.ptr, places).where(places >= 0)

@@ -18,8 +18,7 @@ from kge.evaluation.fused_rank_based import FusedRankBasedEvaluator
 from kge.ogb_dataset import OGBDataset
 from kge.sampling.candidate_scores import candidate_scorer, undisturbed
 from kge.sampling.filtering import redraw_known
-from kge.sampling.slots import COLUMN
-from kge.structure import Side
+from kge.sides import COLUMN, TAIL_FIRST, Side
 
 if TYPE_CHECKING:
     from pykeen.models import Model
@@ -150,7 +149,8 @@ def _against(
         scorer = candidate_scorer(model, shared=False, own_ids=False)
         for rows in blocks(len(triples), max(1, min(_OGB_ROWS, scorer.block // width))):
             part = triples[rows]
-            for side, column in COLUMN.items():
+            for side in TAIL_FIRST:
+                column = COLUMN[side]
                 ids, valid = candidates(rows, part, side)
                 pool = torch.cat((part[:, column : column + 1], ids), 1)
                 scores = scorer.scores(part, side, pool)

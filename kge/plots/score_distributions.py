@@ -17,8 +17,8 @@ from kge.query_vectors import asked_triples
 from kge.sampling.candidate_scores import undisturbed
 from kge.sampling.filtering import corrupt
 from kge.sampling.mining import mine
-from kge.sampling.slots import COLUMN
-from kge.structure import Side, StructureIndex
+from kge.sides import COLUMN, TAIL_FIRST, Side
+from kge.structure import StructureIndex
 
 if TYPE_CHECKING:
     from pykeen.models import Model
@@ -61,7 +61,8 @@ def sample_scores(
     parts: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}
     parts["positive"].append(asked_triples(model, picked, "tail"))
     with undisturbed(model):
-        for side, column in COLUMN.items():
+        for side in TAIL_FIRST:
+            column = COLUMN[side]
             hard = mine(model, picked, side, pool, _PER_TRIPLE, known, own_ids=False)
             near = _structural(index, picked, side, known, generator)
             ids, valid = draw_false(picked, column, _PER_TRIPLE, known, generator)

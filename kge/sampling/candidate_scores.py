@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from kge.structure import Side
+from kge.sides import Side
 
 if TYPE_CHECKING:  # PyKEEN may be half loaded when this module is registered with it
     from pykeen.models import Model

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from graphcl.ranking.known import KnownTriples
-
-HEAD, TAIL = 0, 2
-"""Columns of a triple that a corruption may replace."""
+from kge.sides import HEAD, TAIL
 
 Draw = Callable[[Tensor, Tensor], Tensor]
 """``draw(row (M,), slot (M,)) -> (M,)``: new entity ids for M slots of the (B, N) negatives."""
@@ -196,9 +194,8 @@ def _draw_allowed(
         keys.append(index * count + triples.gather(1, TAIL - side[:, None])[:, 0])
     for column_ in (HEAD, TAIL):
         asked = (side == column_).nonzero()[:, 0]
-        head, relation, tail = triples[asked].unbind(1)
-        ptr, ids = known.tails(head, relation) if column_ == TAIL else known.heads(relation, tail)
-        keys.append(asked.repeat_interleave(ptr.diff()) * count + ids)
+        answers = known.answers(triples[asked], "tail" if column_ == TAIL else "head")
+        keys.append(asked[answers.rows()] * count + answers.ids)
     taken = torch.unique(torch.cat(keys))
     owner = taken.div(count, rounding_mode="floor")
     ptr = torch.searchsorted(owner, torch.arange(len(query) + 1, device=row.device))

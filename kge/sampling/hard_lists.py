@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graphcl.ranking.known import KnownTriples
 from kge.sampling.mining import Mined
-from kge.structure import Side
+from kge.sides import Side
 
 Search = Callable[[Tensor, Side, int], Mined]
 """``search(queries (B, 3), side, count)`` mines anew."""

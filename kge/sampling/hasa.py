@@ -18,7 +18,6 @@ from kge.losses.hasa import HaSaLoss
 from kge.sampling.candidate_scores import undisturbed
 from kge.sampling.draw_counts import DrawCounts
 from kge.sampling.filtering import (
-    TAIL,
     balanced_columns,
     batch_generator,
     corrupt,
@@ -28,9 +27,10 @@ from kge.sampling.filtering import (
 from kge.sampling.hard_lists import HardLists
 from kge.sampling.hidden_answers import HiddenShare, hidden_share, mask_triples
 from kge.sampling.mining import Mined, mine
-from kge.sampling.slots import COLUMN, fill_slots, most_slots
+from kge.sampling.slots import fill_slots, most_slots
 from kge.sampling.structural import structural_columns
-from kge.structure import Side, StructureIndex
+from kge.sides import TAIL, TAIL_FIRST, Side
+from kge.structure import StructureIndex
 
 if TYPE_CHECKING:  # PyKEEN may be half loaded when this module is registered with it
     from pykeen.models import Model
@@ -385,7 +385,7 @@ class HaSaNegativeSampler(NegativeSampler):
 
         result: dict[Side, Mined] = {}
         with undisturbed(model):
-            for side in COLUMN:
+            for side in TAIL_FIRST:
                 count = most_slots(columns, side)
                 if count and lists is not None:
                     result[side] = lists.draw(positives, side, count, search, generator)

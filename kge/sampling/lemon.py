@@ -13,8 +13,6 @@ from torch import Tensor
 
 from kge.sampling.draw_counts import DrawCounts
 from kge.sampling.filtering import (
-    HEAD,
-    TAIL,
     balanced_columns,
     batch_generator,
     corrupt,
@@ -22,6 +20,7 @@ from kge.sampling.filtering import (
     redraw_known,
 )
 from kge.sampling.neighbourhoods import Neighbourhoods, draw_uniform
+from kge.sides import HEAD, TAIL
 from kge.text.clusters import Reduce
 from kge.text.encoder import TextEncoder
 from kge.text.entity_clusters import find_entity_clusters

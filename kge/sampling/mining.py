@@ -10,7 +10,7 @@ from torch import Tensor
 from graphcl.ranking.known import KnownTriples
 from kge.diverged import DivergedModel
 from kge.sampling.candidate_scores import candidate_scorer
-from kge.structure import Side
+from kge.sides import COLUMN, Side
 
 if TYPE_CHECKING:  # PyKEEN may be half loaded when this module is registered with it
     from pykeen.models import Model
@@ -105,14 +105,9 @@ def _taken(
     """Row and place in the shared pool of each entity that is no negative of a query."""
     if place is None:
         return queries[:0, 0], queries[:0, 0]
-    head, relation, tail = queries.unbind(1)
-    if side == "tail":
-        (ptr, ids), own = known.tails(head, relation), tail
-    else:
-        (ptr, ids), own = known.heads(relation, tail), head
-    every = torch.arange(len(queries))
-    row = torch.cat((every.repeat_interleave(ptr.diff()), every))
-    ids = torch.cat((ids, own))
+    answers = known.answers(queries, side)
+    row = torch.cat((answers.rows(), torch.arange(len(queries))))
+    ids = torch.cat((answers.ids, queries[:, COLUMN[side]]))
     column = place[ids.clamp(min=0)].where(ids >= 0, -1)
     return row[column >= 0], column[column >= 0]
 

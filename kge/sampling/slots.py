@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kge.sampling.filtering import HEAD, TAIL
-from kge.structure import Side
-
-COLUMN: dict[Side, int] = {"tail": TAIL, "head": HEAD}
-"""Column of a triple that a corruption of each side replaces."""
+from kge.sides import COLUMN, Side
 
 
 def most_slots(columns: Tensor, side: Side) -> int:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kge.sampling.slots import COLUMN, fill_slots, most_slots
-from kge.structure import Side, StructureIndex
+from kge.sampling.slots import fill_slots, most_slots
+from kge.sides import COLUMN, TAIL_FIRST, Side
+from kge.structure import StructureIndex
 
 
 class Picked(NamedTuple):
@@ -100,7 +101,8 @@ def structural_columns(
     ordinary, ours = columns[:, : negatives.shape[1]], columns[:, negatives.shape[1] :]
     result = Picked(torch.zeros_like(ours), torch.zeros_like(ours, dtype=torch.bool))
     none = torch.empty(len(positives), 0, dtype=torch.int64)
-    for side, column in COLUMN.items():
+    for side in TAIL_FIRST:
+        column = COLUMN[side]
         count = most_slots(ours, side)
         if not count:
             continue
@@ -145,13 +147,9 @@ def _fill(
     generator: torch.Generator,
 ) -> Picked:
     """Put other known answers of a query where its ball has too few members."""
-    head, relation, tail = queries.unbind(1)
-    if side == "tail":
-        (ptr, ids), own = index.known.tails(head, relation), tail
-    else:
-        (ptr, ids), own = index.known.heads(relation, tail), head
-    row = torch.arange(len(queries)).repeat_interleave(ptr.diff())
-    other = ids != own[row]
+    answers = index.known.answers(queries, side)
+    row, ids = answers.rows(), answers.ids
+    other = ids != queries[row, COLUMN[side]]
     row, ids = row[other], ids[other]
     size = torch.bincount(row, minlength=len(queries))
     missing, slot = (~picked.found & (size > 0)[:, None]).nonzero(as_tuple=True)

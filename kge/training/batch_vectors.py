@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kge.query_vectors import QueryKeyModel
-from kge.structure import Side
+from kge.sides import Side
 
 if TYPE_CHECKING:  # PyKEEN may be half loaded when this module is registered with it
     from collections.abc import Iterator

@@ -14,9 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from graphcl.kernels import Exclude, KeyWeight, SimilarityWeight, TileWeight, negative_logsumexp
 from kge.query_vectors import asked_triples, query_key_model
-from kge.structure import Side
+from kge.sides import COLUMN, Side
 from kge.training.batch_vectors import BatchVectors
-from kge.training.candidates import COLUMN
 from kge.training.query_groups import Queries
 
 if TYPE_CHECKING:  # PyKEEN may be half loaded when this module is registered with it

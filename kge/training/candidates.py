@@ -11,11 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from graphcl.kernels import Exclude
-from graphcl.ranking.known import KnownTriples
-from kge.structure import Side
-
-COLUMN: dict[Side, int] = {"head": 0, "tail": 2}
-"""Column of a triple that a side asks for."""
+from graphcl.ranking.known import Answers, KnownTriples
+from kge.sides import COLUMN, Side
 
 Pool = int | Literal["all"]
 
@@ -174,13 +171,8 @@ def known_answers(triples: Tensor, side: Side, ids: Tensor, known: KnownTriples 
         known: triples that are true, those of the batch among them.
     """
     if known is None:
-        ptr = torch.arange(len(triples) + 1)
-        answers = triples[:, COLUMN[side]]
-    elif side == "tail":
-        ptr, answers = known.tails(triples[:, 0], triples[:, 1])
+        answers = Answers(torch.arange(len(triples) + 1), triples[:, COLUMN[side]])
     else:
-        ptr, answers = known.heads(triples[:, 1], triples[:, 2])
-    column = torch.searchsorted(ids, answers).clamp(max=len(ids) - 1)
-    kept = ids[column] == answers
-    before = torch.cat([torch.zeros(1, dtype=torch.int64), kept.cumsum(0)])
-    return Exclude.csr(before[ptr], column[kept])
+        answers = known.answers(triples, side)
+    column = torch.searchsorted(ids, answers.ids.contiguous()).clamp(max=len(ids) - 1)
+    return Exclude.csr(*Answers(answers.ptr, column).where(ids[column] == answers.ids))

@@ -15,7 +15,7 @@ from graphcl.kernels import Exclude
 from kge.sampling.candidate_scores import undisturbed
 from kge.sampling.filtering import known_triples
 from kge.sampling.mining import mine
-from kge.structure import Side
+from kge.sides import Side
 from kge.training.candidate_mass import batch_fold, batch_vectors, candidate_mass
 from kge.training.candidates import (
     Batch,

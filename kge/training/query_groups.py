@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from kge.structure import Side
-from kge.training.candidates import COLUMN
+from kge.sides import COLUMN, Side
 
 
 class Queries(NamedTuple):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graphcl.kernels import negative_logsumexp
-from kge.structure import Side
+from kge.sides import Side
 from kge.training.batch_vectors import BatchVectors
 
 

@@ -3,8 +3,6 @@ import torch
 
 from graphcl.ranking import KnownTriples
 from kge.sampling.filtering import (
-    HEAD,
-    TAIL,
     balanced_columns,
     batch_generator,
     corrupt,
@@ -12,6 +10,7 @@ from kge.sampling.filtering import (
     known_triples,
     redraw_known,
 )
+from kge.sides import HEAD, TAIL
 
 
 def _graph(seed, entities=12, relations=3, count=60):

@@ -16,11 +16,11 @@ from pykeen.triples import CoreTriplesFactory, TriplesFactory
 from graphcl.ranking import KnownTriples, NonFiniteScores
 from kge.losses.hasa import HaSaLoss
 from kge.sampling.candidate_scores import candidate_scorer, undisturbed
-from kge.sampling.filtering import HEAD, TAIL
 from kge.sampling.hasa import HaSaNegativeSampler
 from kge.sampling.hidden_answers import hidden_share, mask_triples
 from kge.sampling.mining import mine
 from kge.sampling.structural import pick_structural, structural_columns
+from kge.sides import HEAD, TAIL
 from kge.structure import StructureIndex
 from kge.training.binding import BindModelCallback, BoundSLCWATrainingLoop
 

@@ -18,9 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import kge
 from graphcl.ranking.known import KnownTriples
-from kge.structure import Side
+from kge.sides import COLUMN, Side
 from kge.training.candidate_mass import batch_fold, batch_vectors, candidate_mass
-from kge.training.candidates import COLUMN, CandidateDraw, known_answers
+from kge.training.candidates import CandidateDraw, known_answers
 from kge.training.in_batch import InBatchTrainingLoop
 from kge.training.query_groups import SideRows, distinct_queries
 

@@ -13,7 +13,7 @@ from kge.datasets import load_dataset
 from kge.experiment.files import write_csv
 from kge.experiment.run_directory import CURVES, seed_folder
 from kge.experiment.running import run_experiment
-from kge.sampling.slots import COLUMN
+from kge.sides import COLUMN
 
 
 def test_seconds_run_until_validation_first_has_the_share(tmp_path: Path) -> None:
