@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphcl.losses import PamC
 from graphcl.losses.meta_nodes import block_excess, meta_nodes, predicted_gap
@@ -292,32 +291,19 @@ def test_the_example_of_the_paper_in_numbers() -> None:
     assert float(PamC(0.5, mode="official").negative(opposite, label)) == pytest.approx(wanted)
 
 
-class Largest(TorchDispatchMode):
-    """Size, in numbers of 8 bytes, of the largest tensor that any operation returns."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for one in out if isinstance(out, tuple | list) else (out,):
-            if isinstance(one, Tensor):
-                self.elements = max(self.elements, one.untyped_storage().nbytes() // 8)
-        return out
-
-
 @pytest.mark.parametrize("options", [UNWEIGHTED, {"assign": "soft"}], ids=str)
-def test_a_step_holds_nothing_of_size_n_by_n(options: Any) -> None:
+def test_a_step_holds_nothing_of_size_n_by_n(options: Any, largest: Any) -> None:
     nodes, width = 20_000, 10
     z = torch.randn(nodes, width, generator=seeded()).requires_grad_(True)
     pairs = torch.randint(nodes, (2, 8 * nodes), generator=seeded())
     q = torch.randn(nodes, 10, generator=seeded()).softmax(1)
-    with Largest() as seen:
+    with largest:
         PamC(**options)(z, pairs, torch.ones(8 * nodes), q).backward()
     # The ids of the pairs, or one piece of gathered rows: never (P, D) or more.
-    assert 8 * nodes <= seen.elements <= max(2 * 8 * nodes, _PIECE * width)
+    assert 8 * nodes <= largest.bytes // 8 <= max(2 * 8 * nodes, _PIECE * width)
 
 
-def test_a_large_step_is_quick_and_small() -> None:
+def test_a_large_step_is_quick_and_small(largest: Any) -> None:
     nodes, width = 100_000, 10
     z = torch.randn(nodes, width, generator=seeded()).requires_grad_(True)
     pairs = torch.randint(nodes, (2, 8 * nodes), generator=seeded())
@@ -327,11 +313,11 @@ def test_a_large_step_is_quick_and_small() -> None:
     for _ in range(3):
         # Time of this process alone: other work on the machine does not count.
         started = time.process_time()
-        with Largest() as seen:
+        with largest:
             PamC()(z, pairs, strength, q).backward()
         seconds.append(time.process_time() - started)
     assert min(seconds) < 2
-    assert seen.elements <= max(2 * 8 * nodes, _PIECE * width)
+    assert largest.bytes // 8 <= max(2 * 8 * nodes, _PIECE * width)
 
 
 def test_bad_settings_and_inputs_are_named() -> None:
