@@ -95,7 +95,7 @@ def main() -> None:
     more = completion if options.predictor == "ncnc" else {}
     kind = (NCNC if more else NCN)(width, **predictor, **more)
     curve, rows, started = options.out / "curve.csv", [], time.perf_counter()
-    if curve.exists():
+    if curve.exists() and (options.out / "run.pt").exists():
         rows = np.loadtxt(curve, delimiter=",", skiprows=1, ndmin=2).tolist()
         started -= rows[-1][1]
 

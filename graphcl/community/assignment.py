@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from graphcl.kernels.unit_rows import unit_rows
 from graphcl.losses.temperature import check_tau
 
 Similarity = Literal["cos", "rbf"]
@@ -45,7 +45,7 @@ def soft_assignment(
     check_tau(tau)
     if similarity not in ("cos", "rbf"):
         raise ValueError(f"unknown similarity {similarity!r}; choose cos or rbf")
-    products = h @ F.normalize(centres).T
+    products = h @ unit_rows(centres).T
     # For unit centres the squared distance is |h|^2 + 1 - 2 h.c, and a softmax ignores |h|^2 + 1.
     scale = tau if similarity == "cos" else tau * tau / 2
     return torch.softmax(products / scale, dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import zlib
@@ -24,7 +25,9 @@ class LinkCheckpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], run: Mapping[str, Any]) -> None:
-        self.path, self.run = Path(path), dict(run)
+        self.path = Path(path)
+        # As JSON has them: numbers of NumPy would not be read again.
+        self.run: dict[str, Any] = json.loads(json.dumps(run, default=float))
 
     def read(self) -> dict[str, Any] | None:
         """The state, or ``None`` where there is none yet.

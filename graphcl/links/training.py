@@ -76,7 +76,7 @@ def fit_links(
 
     With ``checkpoint`` a run that was interrupted goes on after its last whole epoch and comes to
     the same end as one that was not; more epochs may be asked for then. Build the models with the
-    same seed before: their first weights tell which run it is.
+    same seed before: their settings and first weights tell which run it is.
 
     Args:
         encoder: maps (x, edge_index) to (N, D).
@@ -103,7 +103,7 @@ def fit_links(
     Raises:
         ValueError: epochs or batch_size below 1, a negative number of pairs, features that do not
             fit the split, a part without edges, a K above the number of negatives, of which every
-            positive would be a hit, or a checkpoint of another run.
+            positive would be a hit, or a checkpoint of another run or of more epochs.
         FloatingPointError: the loss is not finite.
     """
     metric = split.metric or f"hits@{k}"
@@ -118,7 +118,7 @@ def fit_links(
         batch_size=batch_size,
         edges_per_epoch=edges_per_epoch,
         hide_targets=hide_targets,
-        rates=(lr_encoder, lr_predictor),
+        rates=(float(lr_encoder), float(lr_predictor)),
     )
     keeper = None
     if checkpoint is not None:
@@ -129,6 +129,10 @@ def fit_links(
         }
         keeper = LinkCheckpoint(checkpoint, {**run.identity(), **settings})
         run.load(keeper.read())
+        if run.epochs > epochs:
+            raise ValueError(
+                f"{checkpoint} has {run.epochs} epochs already, epochs={epochs} is less"
+            )
     looked_at = _some_validation(split, validation_pairs)
     name, steps = type(predictor).__name__, run.steps
     with tqdm(
@@ -277,6 +281,7 @@ class _Run:
             "checksum of x": checksum([self.x]),
             "checksum of the split": checksum(one for one in split if isinstance(one, Tensor)),
             "checksum of the first weights": checksum(self.models.state_dict().values()),
+            **_plain_settings(self.models),
         }
 
     def state(self) -> dict[str, Any]:
@@ -300,6 +305,16 @@ class _Run:
         self.models.load_state_dict(state["models"])
         self.optimizer.load_state_dict(state["optimizer"])
         set_draw_states(state["draws"], self.graph.keys.device)
+
+
+def _plain_settings(models: nn.Module) -> dict[str, Any]:
+    """Numbers and words that modules hold beside their weights, such as rates of dropout."""
+    return {
+        f"{type(one).__name__} {name}.{key}": value
+        for name, one in models.named_modules()
+        for key, value in vars(one).items()
+        if isinstance(value, int | float | str) and key != "training" and key[0] != "_"
+    }
 
 
 def _some_validation(split: LinkSplit, count: int) -> tuple[Tensor, Tensor]:

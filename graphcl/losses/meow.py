@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphcl.kernels.implementation import Impl
 from graphcl.kernels.negatives import negative_logsumexp
 from graphcl.kernels.segments import segment_mean
+from graphcl.kernels.unit_rows import unit_rows
 from graphcl.losses.precision import widened
 from graphcl.losses.temperature import check_tau
 from graphcl.weights.cluster_weight import ClusterWeight
@@ -78,7 +78,7 @@ class PrototypeLoss(nn.Module):
         # Clusters of equal points all over have no spread to compare.
         mean = spread.mean()
         relative = spread / mean if float(mean) > 1e-6 else torch.ones_like(spread)
-        return F.normalize(centre), self.tau * relative.clamp_min(1e-2)
+        return unit_rows(centre), self.tau * relative.clamp_min(1e-2)
 
 
 class MEOWLoss(nn.Module):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from graphcl.kernels.segments import segment_sum
+from graphcl.kernels.unit_rows import unit_rows
 
 
 class MetaNodes(NamedTuple):
@@ -25,7 +25,7 @@ class MetaNodes(NamedTuple):
     def rows(self, similarity: Literal["cos", "mean"]) -> Tensor:
         """(K', D) rows whose products are the similarities of clusters."""
         if similarity == "cos":
-            return F.normalize(self.total)
+            return unit_rows(self.total)
         return self.total / self.size[:, None]
 
 

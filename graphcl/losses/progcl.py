@@ -24,9 +24,9 @@ class ProGCLLoss(InfoNCE):
 
     InfoNCE until ``epoch_start``; from then on a Beta mixture tells true from false negatives by
     their similarity and is fitted again every ``refresh`` epochs, to the similarities of all nodes
-    of view 1 with ``columns`` random nodes of view 2. Epoch and mixture are buffers: a run that is
-    continued from a checkpoint goes on as if it had not stopped. Whoever trains sets
-    :attr:`epoch`.
+    of view 1 with ``columns`` random nodes of view 2 (``official``: once, the other way round).
+    Epoch and mixture are buffers: a run that is continued from a checkpoint goes on as if it had
+    not stopped. Whoever trains sets :attr:`epoch`.
 
     Args:
         tau: temperature.

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphcl.community.assignment import soft_assignment
 from graphcl.community.finding import check_communities, find_communities
 from graphcl.encoders.message_passing import encoder as make_encoder
+from graphcl.kernels.unit_rows import unit_rows
 from graphcl.losses.deca import DeCA, Density
 from graphcl.losses.infonce import InfoNCE
 from graphcl.losses.pool import CandidatePool
@@ -148,7 +148,7 @@ class GCooL(GCA):
         """Community (N,) of every node of the unaugmented graph."""
         if self.partition is not None:
             return self._partitioned(edge_index, x.shape[0])
-        h = F.normalize(self.head(self.embed(x, edge_index)))
+        h = unit_rows(self.head(self.embed(x, edge_index)))
         return self.memberships(h).argmax(1)
 
     def know_whole_graph(self, x: Tensor, edge_index: Tensor) -> None:
@@ -175,7 +175,7 @@ class GCooL(GCA):
 
     def project(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Nodes of a view (N, D) as they are contrasted: encoded, projected, unit rows."""
-        return F.normalize(self.head(self.encode(x, edge_index)))
+        return unit_rows(self.head(self.encode(x, edge_index)))
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.forward`."""

@@ -16,6 +16,7 @@ from graphcl.hetero.contexts import Contexts
 from graphcl.hetero.encoder import MetaPathEncoder, Norm
 from graphcl.hetero.features import Rows, TypeTransform
 from graphcl.hetero.inputs import HeteroInputs
+from graphcl.kernels.unit_rows import unit_rows
 from graphcl.losses.meow import MEOWLoss, cluster_counts
 from graphcl.metapaths.composition import PathLike
 from graphcl.metapaths.neighbours import mean_adjacency
@@ -148,12 +149,12 @@ class MetaPathViews(HeteroMethod):
             ):
                 h = F.elu(rows + along)
                 z = self.encoder(h, matrix, graph.transpose_of(number, matrix))
-                found.append(F.normalize(z))
+                found.append(unit_rows(z))
         return found
 
     def project(self, z: Tensor) -> Tensor:
         """Unit rows that are contrasted."""
-        return F.normalize(torch.tanh(self.head(z)))
+        return unit_rows(torch.tanh(self.head(z)))
 
     def encode(self, graph: HeteroInputs) -> Tensor:
         """See :meth:`HeteroMethod.encode`: the fine view before its projection."""

@@ -44,7 +44,8 @@ class AdjacencyBounds:
         source: (M,) column.
         target: (M,) row.
         clean: (M,) value in the unaugmented graph, which no entry of a kept edge falls below.
-        lower: (M,) 0 where the edge may be dropped, ``clean`` elsewhere.
+        lower: (M,) 0 where the edge may be dropped, ``clean`` elsewhere; without refinement 0 for
+            every edge.
         upper: (M,) value when both ends have lost all they may lose.
         droppable: (M,) edges whose ends both have a budget.
         budget: (N,) edges a node may lose.

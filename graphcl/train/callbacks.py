@@ -101,6 +101,7 @@ class EpochProgress(Callback):
     def __init__(self, label: str, line_seconds: float = 60.0) -> None:
         self.label, self.line_seconds = label, line_seconds
         self._bar: Progress | None = None
+        self._live = False
         self._next = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -109,7 +110,8 @@ class EpochProgress(Callback):
         total = pl_module.options.epochs * pl_module.steps_per_epoch
         self._bar = loss_bar()
         self._bar.add_task(self.label, total=total, completed=trainer.global_step, loss=math.nan)
-        if self._bar.console.is_terminal:
+        self._live = self._bar.console.is_terminal or self._bar.console.is_jupyter
+        if self._live:
             self._bar.start()
         else:
             self._next = time.monotonic() + self.line_seconds
@@ -120,14 +122,14 @@ class EpochProgress(Callback):
         now = time.monotonic()
         if self._bar is None or now < self._next:
             return
-        self._next = now + (0.1 if self._bar.console.is_terminal else self.line_seconds)
+        self._next = now + (0.1 if self._live else self.line_seconds)
         self._show(trainer, pl_module)
 
     def _show(self, trainer: Trainer, pl_module: ContrastiveModule) -> None:
         if self._bar is not None:
             task = self._bar.tasks[0].id
             self._bar.update(task, completed=trainer.global_step, loss=pl_module.last_loss)
-            if self._bar.console.is_terminal:
+            if self._live:
                 self._bar.refresh()
             else:
                 self._bar.console.print(self._bar.get_renderable())
@@ -144,7 +146,7 @@ class EpochProgress(Callback):
 
     def close(self) -> None:
         """Stop drawing."""
-        if self._bar is not None and self._bar.console.is_terminal:
+        if self._bar is not None and self._live:
             self._bar.stop()
         self._bar = None
 

@@ -47,7 +47,12 @@ from graphcl.train.probing import (
     named_splits,
     training_graph,
 )
-from graphcl.train.processes import is_first, telling_of_lost_processes, wait_for_file
+from graphcl.train.processes import (
+    heartbeat,
+    is_first,
+    telling_of_lost_processes,
+    wait_for_file,
+)
 from graphcl.train.provable import node_compactness, write_compactness
 from graphcl.train.recipes import Settings, method_class, settings_for
 from graphcl.train.run_directory import claimed
@@ -149,8 +154,9 @@ def run_experiment(
     if held_out_links is None:
         drawn = info.task == "links" and not info.name.startswith("ogbl-")
         held_out_links = 0.1 if drawn else 0.0
-    device_places(device, devices)
     folder = Path(out).expanduser()
+    if not all((folder / f"seed-{seed}" / "result.json").exists() for seed in seeds):
+        device_places(device, devices)
     config = {
         "dataset": info.name,
         **settings.as_dict(),
@@ -237,8 +243,8 @@ def _one_seed(
 ) -> dict[str, Any]:
     done = folder / "result.json"
     if done.exists():
-        result: dict[str, Any] = read_json(done)
-        return result
+        earlier: dict[str, Any] = read_json(done)
+        return earlier
     # Noted now: the summary may be written from another commit.
     measured_with = environment(options["device"])
     graph, links = training_graph(data, config, seed)
@@ -249,45 +255,51 @@ def _one_seed(
     trained = fit(
         method, graph, settings.training, seed=seed, folder=folder, selector=trace, **options
     )
-    if not is_first(options["devices"] * options["nodes"]):
-        wait_for_file(done)
+    processes, alive = options["devices"] * options["nodes"], folder / "evaluating"
+    if not is_first(processes):
+        wait_for_file(done, alive, timeout_seconds=options["timeout_seconds"])
         return {}
-    embeddings = _embeddings(method, trained.graph)
-    started = time.perf_counter()
-    result = {"seed": seed, "epochs": len(trained.losses), "final_loss": trained.losses[-1]}
-    values: dict[str, float] = {}
-    if trace is not None:
-        assert isinstance(method, ClusteringMethod)
-        values = {**cluster_values(method, graph, seed), **trace.oracle_scores()}
-        trace.write(folder / "clusters.csv")
-        result |= {"selection": f"{config['selection']} epoch, without labels"}
-    elif config["protocol"] is not None:
-        values, how = classify(embeddings, data, config, seed)
-        result |= how
-    if links is not None:
-        found = link_probe(embeddings, links, seed=seed)
-        values |= link_values(found)
-        result.setdefault("selection", found.selection)
-    result |= {
-        "metrics": values,
-        "seconds": {
-            "train": trained.seconds,
-            "epoch": trained.epoch_seconds,
-            "evaluate": time.perf_counter() - started,
-        },
-        "peak_memory_bytes": trained.peak_memory_bytes,
-        "environment": measured_with,
-    }
-    if trained.prepare_seconds is not None:
-        result["seconds"]["prepare"] = trained.prepare_seconds
-    arrays = {"embeddings": embeddings.numpy(), "seed": np.array(seed)}
-    if isinstance(data, HeteroData) or data.y is not None:
-        arrays["labels"] = node_labels(data).numpy()
-    write_npz(folder / "embeddings.npz", arrays)
-    after = node_compactness(method, graph, seed)
-    if after:
-        result["compactness"] = write_compactness(folder / "compactness.npz", before, after)
-    write_json(done, result)
+    with heartbeat(alive) if processes > 1 else contextlib.nullcontext():
+        embeddings = _embeddings(method, trained.graph)
+        started = time.perf_counter()
+        result: dict[str, Any] = {
+            "seed": seed,
+            "epochs": len(trained.losses),
+            "final_loss": trained.losses[-1],
+        }
+        values: dict[str, float] = {}
+        if trace is not None:
+            assert isinstance(method, ClusteringMethod)
+            values = {**cluster_values(method, graph, seed), **trace.oracle_scores()}
+            trace.write(folder / "clusters.csv")
+            result |= {"selection": f"{config['selection']} epoch, without labels"}
+        elif config["protocol"] is not None:
+            values, how = classify(embeddings, data, config, seed)
+            result |= how
+        if links is not None:
+            found = link_probe(embeddings, links, seed=seed)
+            values |= link_values(found)
+            result.setdefault("selection", found.selection)
+        result |= {
+            "metrics": values,
+            "seconds": {
+                "train": trained.seconds,
+                "epoch": trained.epoch_seconds,
+                "evaluate": time.perf_counter() - started,
+            },
+            "peak_memory_bytes": trained.peak_memory_bytes,
+            "environment": measured_with,
+        }
+        if trained.prepare_seconds is not None:
+            result["seconds"]["prepare"] = trained.prepare_seconds
+        arrays = {"embeddings": embeddings.numpy(), "seed": np.array(seed)}
+        if isinstance(data, HeteroData) or data.y is not None:
+            arrays["labels"] = node_labels(data).numpy()
+        write_npz(folder / "embeddings.npz", arrays)
+        after = node_compactness(method, graph, seed)
+        if after:
+            result["compactness"] = write_compactness(folder / "compactness.npz", before, after)
+        write_json(done, result)
     return result
 
 

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -79,18 +80,43 @@ def place_on_machine() -> int:
     return int(next((os.environ[name] for name in names if name in os.environ), "0"))
 
 
-def wait_for_file(path: Path, *, every: float = 1.0) -> None:
-    """Wait for a file of the first process, which may evaluate for longer than a timeout.
+@contextlib.contextmanager
+def heartbeat(path: Path, *, every: float = 10.0) -> Iterator[None]:
+    """Touch a file now and then while the block runs, for :func:`wait_for_file`."""
+    stopped = threading.Event()
+
+    def beat() -> None:
+        path.touch()
+        while not stopped.wait(every):
+            path.touch()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+        path.unlink(missing_ok=True)
+
+
+def wait_for_file(path: Path, beat: Path, *, timeout_seconds: float, every: float = 1.0) -> None:
+    """Wait for a file of the first process, as long as its :func:`heartbeat` goes on.
+
+    Evaluation may take longer than a collective operation waits.
 
     Raises:
-        ProcessLost: the process that started this one is gone.
+        ProcessLost: the heartbeat has not changed for ``timeout_seconds``.
     """
-    parent = os.getppid()
+    seen, since = None, time.monotonic()
     while not path.exists():
-        if os.getppid() != parent:
+        now = beat.stat().st_mtime_ns if beat.exists() else None
+        if now != seen:
+            seen, since = now, time.monotonic()
+        if time.monotonic() - since > timeout_seconds:
             raise ProcessLost(
-                f"the first process has ended before it wrote {path}. Start the same command again "
-                "to continue"
+                f"the first process gave no sign of life for {timeout_seconds:.0f} s and has not "
+                f"written {path}. Start the same command again to continue"
             )
         time.sleep(every)
 

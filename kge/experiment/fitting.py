@@ -104,8 +104,8 @@ def fit(
             **_source(settings, graph, device),
             epochs=settings.epochs,
             training_kwargs={
-                **watch.parts(),
                 **training,
+                **watch.parts(),
                 "callbacks": [watch, BestWeights(best), "bindmodel", *clipping],
                 "checkpoint_directory": str(folder),
                 "checkpoint_name": checkpoint.name,
@@ -166,6 +166,8 @@ def model_options(model: str, options: Mapping[str, Any], graph: UnionDataset) -
     """Keyword arguments of a model; without a file, models of texts get the graph's own texts."""
     found = dict(options)
     takes = keywords(model_resolver.lookup(model), inherited=False)
+    if str(found.get("encoder", "")).endswith(".npy"):  # ready vectors: no text is read
+        return found
     if "entity_texts" in takes and found.get("entity_texts") is None:
         _check_texts(graph, "entity_texts")
         names, descriptions = graph.entity_names, graph.entity_descriptions
@@ -180,7 +182,7 @@ def with_whole_paths(settings: Settings) -> Settings:
     options = {section: dict(given) for section, given in settings.options.items()}
     for given in (options["model"], options["negatives"]):
         for name in _FILES:
-            if isinstance(given.get(name), str | Path):
+            if isinstance(given.get(name), str | Path) and str(given[name]) not in ("", "tfidf"):
                 place = Path(given[name]).expanduser()
                 given[name] = str(place.resolve()) if place.exists() else str(given[name])
     return replace(settings, options=options)
@@ -218,9 +220,18 @@ def texts_digest(settings: Settings, graph: UnionDataset) -> str | None:
     return hashlib.sha256(json.dumps(added, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def named_files(settings: Settings) -> list[Path]:
+    """Files and folders that the settings name, as :func:`with_whole_paths` has written them."""
+    given = {**settings.options["model"], **settings.options["negatives"]}
+    names = [given[name] for name in _FILES if isinstance(given.get(name), str | Path)]
+    return [Path(name) for name in names if Path(name).is_absolute()]
+
+
 def _file_digests(place: Path) -> list[str]:
     """Of a file, or of the files of a folder, in the order of their names."""
-    files = [place] if place.is_file() else sorted(one for one in place.rglob("*") if one.is_file())
+    files = [place]
+    if place.is_dir():
+        files = sorted(one for one in place.rglob("[!.]*") if one.is_file())
     found = []
     for one in files:
         with open(one, "rb") as content:

@@ -32,6 +32,7 @@ from kge.experiment.fitting import (
     Fitted,
     fit,
     load_model,
+    named_files,
     save_model,
     texts_digest,
     with_whole_paths,
@@ -219,14 +220,19 @@ def what_was_trained(
     """Settings and graph of a run, from its ``config.json``.
 
     Raises:
-        FileNotFoundError: the graph is not there any more.
+        FileNotFoundError: the graph, or a file that the settings name, is not there any more.
         ValueError: its triples, or texts that the run has read, have changed since.
     """
     settings, graph = settings_of_run(config), graph_of_run(config, root)
+    files = named_files(settings)
+    for file in files:
+        if not file.exists():
+            raise FileNotFoundError(f"{file}, which the run has read, is not there any more")
     if "texts" in config and texts_digest(settings, graph) != config["texts"]:
+        places = ", ".join(str(place) for place in [*files, graph.folder])
         raise ValueError(
-            f"the texts in {graph.folder} are not those that the run has read; give the root of "
-            "the old files"
+            f"texts or vectors in {places} are not those that the run has read; put the old files "
+            "back, or give their root"
         )
     return settings, graph
 

@@ -214,6 +214,8 @@ def test_numbers_are_not_taken_for_texts(root: Path) -> None:
         sampler_options("lemon", {}, graph)
     with pytest.raises(ValueError, match="has numbers and no texts: give entity_texts"):
         model_options("hasatext", {}, graph)
+    ready = {"encoder": "vectors.npy"}  # no text is read then
+    assert model_options("hasatext", ready, graph) == ready
     assert sampler_options("lemon", {"labels": [0] * 28}, graph) == {"labels": [0] * 28}
 
 

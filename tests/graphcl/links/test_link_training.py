@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -344,10 +345,27 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         fitted(NCN, seed=1, epochs=1, checkpoint=file)
     with pytest.raises(ValueError, match="predictor: 'NCN' there, 'NCNC' now"):
         fitted(NCNC, epochs=1, checkpoint=file)
+    x, split = blocks()
+    torch.manual_seed(0)
+    other = PropagationEncoder(5, 8), NCN(8, 8, dropout=0.5)
+    options: dict[str, Any] = {"batch_size": 64, "k": 20, "progress": False, "epochs": 1}
+    with pytest.raises(ValueError, match=r"another run.*dropout: 0.0 there, 0.5 now"):
+        fit_links(*other, x, split, checkpoint=file, **options)
+    fitted(NCN, epochs=3, checkpoint=file)
+    with pytest.raises(ValueError, match="has 3 epochs already, epochs=2 is less"):
+        fitted(NCN, epochs=2, checkpoint=file)
     file.write_bytes(b"something else")
     with pytest.raises(ValueError, match="no checkpoint of a link training"):
         fitted(NCN, epochs=1, checkpoint=file)
     assert file.read_bytes() == b"something else"
+
+
+def test_numbers_of_numpy_are_kept_as_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "links.pt"
+    rate = {"lr_encoder": np.float64(0.01)}
+    wanted = fitted(NCN, epochs=2, **rate)
+    fitted(NCN, epochs=1, checkpoint=file, **rate)
+    assert fitted(NCN, epochs=2, checkpoint=file, **rate) == wanted
 
 
 def test_other_data_are_noticed_in_a_checkpoint(tmp_path: Path) -> None:

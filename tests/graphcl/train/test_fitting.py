@@ -324,6 +324,8 @@ def test_a_log_file_gets_a_line_now_and_then(
     settings, method = small("grace")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EpochProgress.__init__, "__defaults__", (seconds,))
+        for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+            patch.delenv(name, raising=False)
         fit(method, karate, settings.training, progress=True, device="cpu", label="karate")
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) == lines

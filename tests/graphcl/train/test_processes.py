@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from graphcl.kernels.processes import process_count
+from graphcl.train import experiment
 from graphcl.train.processes import (
     ProcessLost,
+    heartbeat,
     is_first,
     telling_of_lost_processes,
     wait_for_file,
@@ -182,17 +184,41 @@ def test_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_others_wait_for_the_evaluation_of_the_first(tmp_path: Path) -> None:
-    done = tmp_path / "result.json"
-    threading.Timer(0.3, done.touch).start()
+    """For longer than a timeout, as long as there is a sign of life."""
+    done, alive = tmp_path / "result.json", tmp_path / "evaluating"
+
+    def evaluate() -> None:
+        with heartbeat(alive, every=0.05):
+            time.sleep(0.8)
+            done.touch()
+
+    first = threading.Thread(target=evaluate)
+    first.start()
     started = time.monotonic()
-    wait_for_file(done, every=0.01)
-    assert time.monotonic() - started > 0.2
+    wait_for_file(done, alive, timeout_seconds=0.4, every=0.02)
+    assert time.monotonic() - started > 0.5
+    first.join()
+    assert not alive.exists()
 
 
-def test_the_others_do_not_wait_for_a_process_that_is_gone(
+def test_the_others_do_not_wait_for_a_process_that_is_gone(tmp_path: Path) -> None:
+    alive = tmp_path / "evaluating"
+    alive.touch()  # left behind
+    with pytest.raises(ProcessLost, match=r"no sign of life for 0 s and has not written .*json"):
+        wait_for_file(tmp_path / "result.json", alive, timeout_seconds=0.1, every=0.02)
+
+
+def test_a_seed_ends_for_the_others_when_the_first_has_judged_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parents = iter([1000, 1000, 1])
-    monkeypatch.setattr("os.getppid", lambda: next(parents))
-    with pytest.raises(ProcessLost, match=r"ended before it wrote .*result.json"):
-        wait_for_file(tmp_path / "result.json", every=0.01)
+    waited: list[tuple[Path, Path]] = []
+    monkeypatch.setattr(experiment, "is_first", lambda processes: False)
+    monkeypatch.setattr(
+        experiment, "wait_for_file", lambda done, beat, **_: waited.append((done, beat))
+    )
+    (tmp_path / "seed-0").mkdir()
+    overrides = {"hidden": 8, "epochs": 1}
+    options: dict[str, Any] = {"overrides": overrides, "progress": False, "device": "cpu"}
+    assert experiment.run_experiment("karate", "grace", tmp_path, **options) == {}
+    assert waited == [(tmp_path / "seed-0" / "result.json", tmp_path / "seed-0" / "evaluating")]
+    assert not (tmp_path / "seed-0" / "result.json").exists()

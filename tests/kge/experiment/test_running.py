@@ -471,7 +471,10 @@ def test_vectors_that_changed_after_training_are_noticed(
     monkeypatch.chdir(tmp_path / "elsewhere")  # the file is found from everywhere
     assert evaluate_run(tmp_path / "run", progress=False, device="cpu")
     np.save(tmp_path / "vectors.npy", vectors + 1)
-    with pytest.raises(ValueError, match="are not those that the run has read"):
+    with pytest.raises(ValueError, match=r"vectors in .*vectors.npy.* are not those that the run"):
+        evaluate_run(tmp_path / "run", progress=False, device="cpu")
+    (tmp_path / "vectors.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"vectors.npy, which the run has read, is not th"):
         evaluate_run(tmp_path / "run", progress=False, device="cpu")
 
 
