@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphcl.ranking.known import KnownTriples
+from graphcl.ranking.known import Answers, KnownTriples
 from kge.ball_store import BallStore
 from kge.relation_evidence import RelationEvidence
 from kge.sides import Side
@@ -167,11 +167,9 @@ class StructureIndex:
         """
         kept, _ = _columns(queries, side)
         ptr, ids, distance = self.balls(queries[:, kept])
-        row = torch.arange(len(queries)).repeat_interleave(ptr.diff())
-        keep = self._wanted(queries[row], side, ids, distance)
-        count = torch.zeros(len(ids) + 1, dtype=torch.int64)
-        torch.cumsum(keep, 0, out=count[1:])
-        return Balls(count[ptr], ids[keep], distance[keep])
+        members = Answers(ptr, ids)
+        keep = self._wanted(queries[members.rows()], side, ids, distance)
+        return Balls(*members.where(keep), distance[keep])
 
     def accepts(self, queries: Tensor, side: Side, ids: Tensor) -> Tensor:
         """Which of (B, N) entities are structural candidates of their query, bool (B, N).

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
 import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from graphcl.data.cache import UNREADABLE, processed_folder, whole_folder
 from graphcl.data.raw_files import downloads_root
 from graphcl.data.registry import DatasetInfo
 from graphcl.ranking.ogb_files import (
+    DAMAGED,
     PARTS,
     announce_memory,
     download_ogb,
@@ -91,7 +89,7 @@ def _everything(info: DatasetInfo, folder: Path, facts: Mapping[str, str]) -> di
         if info.task == "classify":
             return found | _labels(folder) | _masks(folder, facts["split"], len(found["x"]))
         return found | _pairs(read_ogb_split(folder, facts["split"]))
-    except (EOFError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile) as error:
+    except DAMAGED as error:
         raise ValueError(f"{folder} is incomplete or damaged: {error}") from error
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+
+from graphcl.ranking.ogb_files import DAMAGED
 
 _PARTS = ("train", "valid", "test", "valid_neg", "test_neg")
 
@@ -32,7 +32,7 @@ def read_ogbl_ddi(path: Path) -> Data:
     try:
         with np.load(path) as stored:
             arrays = {name: stored[name] for name in ("num_nodes", *_PARTS) if name in stored}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, *DAMAGED) as error:
         raise ValueError(f"{path} is no npz file, or damaged: {error}") from error
     absent = [name for name in ("num_nodes", *_PARTS) if name not in arrays]
     if absent:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphcl.data.cache import UNREADABLE
 from graphcl.data.files import replacing
 
 
@@ -40,7 +40,7 @@ class LinkCheckpoint:
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
             run, state = content["run"], content["state"]
-        except (OSError, EOFError, RuntimeError, LookupError, TypeError, pickle.PickleError) as err:
+        except (*UNREADABLE, LookupError, TypeError) as err:
             raise ValueError(
                 f"{self.path} is no checkpoint of a link training ({err}); give another file, or "
                 "remove this one"

@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 PARTS = ("train", "valid", "test")
 
+DAMAGED = (EOFError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile)
+"""What a packed file that was cut short, or is something else, makes its readers raise."""
+
 
 def import_ogb(name: str) -> ModuleType:
     """A module of ogb, such as ``ogb.linkproppred``, without the thread that looks for updates.

@@ -212,19 +212,19 @@ def texts_digest(settings: Settings, graph: UnionDataset) -> str | None:
         for name in ("texts", "entity_texts", "relation_texts")
         if used.get(name) is not None and given.get(name) is None
     }
-    for name in _FILES:
-        if isinstance(given.get(name), str | Path) and (place := Path(given[name])).exists():
+    for name, place in named_files(settings).items():
+        if place.exists():
             added[name] = _file_digests(place)
     if not added:
         return None
     return hashlib.sha256(json.dumps(added, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def named_files(settings: Settings) -> list[Path]:
-    """Files and folders that the settings name, as :func:`with_whole_paths` has written them."""
+def named_files(settings: Settings) -> dict[str, Path]:
+    """Files and folders by setting, as :func:`with_whole_paths` has written them."""
     given = {**settings.options["model"], **settings.options["negatives"]}
-    names = [given[name] for name in _FILES if isinstance(given.get(name), str | Path)]
-    return [Path(name) for name in names if Path(name).is_absolute()]
+    places = {name: Path(given[name]) for name in _FILES if isinstance(given.get(name), str | Path)}
+    return {name: place for name, place in places.items() if place.is_absolute()}
 
 
 def _file_digests(place: Path) -> list[str]:

@@ -224,7 +224,7 @@ def what_was_trained(
         ValueError: its triples, or texts that the run has read, have changed since.
     """
     settings, graph = settings_of_run(config), graph_of_run(config, root)
-    files = named_files(settings)
+    files = list(named_files(settings).values())
     for file in files:
         if not file.exists():
             raise FileNotFoundError(f"{file}, which the run has read, is not there any more")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from graphcl.ranking.known import KnownTriples
-from kge.sides import HEAD, TAIL
+from kge.sides import COLUMN, HEAD, TAIL
 
 Draw = Callable[[Tensor, Tensor], Tensor]
 """``draw(row (M,), slot (M,)) -> (M,)``: new entity ids for M slots of the (B, N) negatives."""
@@ -192,9 +192,9 @@ def _draw_allowed(
     keys = [index * count + triples.gather(1, side[:, None])[:, 0]]
     if exclude_kept:
         keys.append(index * count + triples.gather(1, TAIL - side[:, None])[:, 0])
-    for column_ in (HEAD, TAIL):
+    for name, column_ in COLUMN.items():
         asked = (side == column_).nonzero()[:, 0]
-        answers = known.answers(triples[asked], "tail" if column_ == TAIL else "head")
+        answers = known.answers(triples[asked], name)
         keys.append(asked[answers.rows()] * count + answers.ids)
     taken = torch.unique(torch.cat(keys))
     owner = taken.div(count, rounding_mode="floor")

@@ -332,11 +332,9 @@ class HaSaNegativeSampler(NegativeSampler):
         ids = torch.randint(self.num_entities, (batch, ordinary), generator=generator)
         hard = round(self.hard_share * ordinary)
         mined = self._mine(positives, columns[:, :hard], generator, avoided)
-        by_chance = torch.ones(batch, hard, dtype=torch.long)
+        by_chance = batch * hard
         for side, found in mined.items():
-            fill_slots(ids[:, :hard], columns[:, :hard], side, found.ids, found.found)
-            none = torch.zeros_like(found.ids)
-            fill_slots(by_chance, columns[:, :hard], side, none, found.found)
+            by_chance -= fill_slots(ids[:, :hard], columns[:, :hard], side, found.ids, found.found)
         drawn = redraw_known(
             ids,
             positives,
@@ -346,7 +344,7 @@ class HaSaNegativeSampler(NegativeSampler):
             generator=generator,
         )
         if avoided is self.avoided:
-            self.draw_counts.add(drawn.ids.numel(), int(drawn.rejected.sum()), int(by_chance.sum()))
+            self.draw_counts.add(drawn.ids.numel(), int(drawn.rejected.sum()), by_chance)
         extra = structural_columns(
             self.index if self._columns_structural and self.hops else None,
             positives,
