@@ -88,8 +88,7 @@ def segment_max(
         empty = torch.bincount(index, minlength=count) == 0
         return largest.masked_fill(_column(empty, values), -torch.inf)
     _check_impl(impl)
-    if not values.is_floating_point():
-        raise ValueError(f"segment_max needs floating-point values, got {values.dtype}")
+    _check_floating(values)
     start = values.new_full((count, *values.shape[1:]), -torch.inf)
     where = _column(index, values).expand_as(values)
     return start.scatter_reduce(0, where, values, "amax", include_self=True)
@@ -191,6 +190,11 @@ def _segments(
         bad = low if low < 0 else high
         raise ValueError(f"index names segment {bad}, but segments run from 0 to {count - 1}")
     return index.long(), count
+
+
+def _check_floating(values: Tensor) -> None:
+    if not values.is_floating_point():
+        raise ValueError(f"values must be of a floating-point type, got {values.dtype}")
 
 
 def _column(index: Tensor, values: Tensor) -> Tensor:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphcl.kernels.unit_rows import unit_rows
 from graphcl.losses.precision import widened
 
 
@@ -34,15 +34,18 @@ class BootstrapLoss(nn.Module):
             target2: (N, D) target encoder on view 2.
 
         Raises:
-            ValueError: shapes differ.
+            ValueError: shapes differ, or are not (N, D) with N > 0.
         """
         shapes = {tuple(t.shape) for t in (prediction1, prediction2, target1, target2)}
         if len(shapes) != 1:
             raise ValueError(f"predictions and targets must share one shape, got {sorted(shapes)}")
-        # In half precision the smallest norm that is divided by would be zero.
+        if prediction1.dim() != 2 or not len(prediction1):
+            raise ValueError(
+                f"predictions and targets must be rows (N, D), got {tuple(prediction1.shape)}"
+            )
         with torch.autocast(prediction1.device.type, enabled=False):
             online1, online2 = widened(prediction1, prediction2)
             constant1, constant2 = widened(target1.detach(), target2.detach())
-            first = F.cosine_similarity(online1, constant2, dim=-1)
-            second = F.cosine_similarity(online2, constant1, dim=-1)
+            first = (unit_rows(online1) * unit_rows(constant2)).sum(1)
+            second = (unit_rows(online2) * unit_rows(constant1)).sum(1)
             return 2 - first.mean() - second.mean()

@@ -53,7 +53,7 @@ class HeCoLoss(nn.Module):
             a: (N, D) nodes in the first view (HeCo: the meta-path view).
             b: (N, D) the same nodes in the second view.
             positives: (2, P) int64 pairs (i, j) with j among the positives of i; each node has
-                at least one.
+                at least one. A pair that is repeated counts as often.
 
         Raises:
             ValueError: shapes that do not fit, or a node without a positive.

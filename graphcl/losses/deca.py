@@ -70,9 +70,13 @@ class DeCA(nn.Module):
             raise ValueError(
                 f"assignment must be (N, K) with at least two nodes, got {tuple(assignment.shape)}"
             )
-        if edge_index.dim() != 2 or edge_index.shape[0] != 2:
-            raise ValueError(f"edge_index must be (2, E), got {tuple(edge_index.shape)}")
-        nodes = assignment.shape[0]
+        no_ids = edge_index.is_floating_point() or edge_index.dtype == torch.bool
+        if edge_index.dim() != 2 or edge_index.shape[0] != 2 or no_ids:
+            raise ValueError(
+                f"edge_index must be integers (2, E), got {edge_index.dtype} "
+                f"{tuple(edge_index.shape)}"
+            )
+        nodes, edge_index = assignment.shape[0], edge_index.long()
         if edge_index.numel():
             low, high = (int(end) for end in edge_index.aminmax())
             if low < 0 or high >= nodes:

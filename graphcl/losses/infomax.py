@@ -19,9 +19,17 @@ def discriminator_loss(positive: Tensor, negative: Tensor) -> Tensor:
     Returns:
         Scalar.
 
+    Raises:
+        ValueError: no true or no corrupted pair.
+
     Example:
         >>> import torch
         >>> round(float(discriminator_loss(torch.zeros(3), torch.zeros(3))), 4)
         0.6931
     """
+    if not positive.numel() or not negative.numel():
+        raise ValueError(
+            f"the loss needs true and corrupted pairs, got {positive.numel()} and "
+            f"{negative.numel()}"
+        )
     return (F.softplus(-positive).mean() + F.softplus(negative).mean()) / 2

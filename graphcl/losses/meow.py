@@ -151,9 +151,10 @@ def _check_views(anchors: Tensor, candidates: Tensor, labels: Tensor) -> None:
         raise ValueError(
             f"both views must be (N, D), got {tuple(anchors.shape)} and {tuple(candidates.shape)}"
         )
-    if labels.dim() != 2 or labels.shape[0] != len(anchors) or labels.is_floating_point():
+    shaped = labels.dim() == 2 and labels.shape[0] == len(anchors) and labels.shape[1] > 0
+    if not shaped or labels.is_floating_point():
         raise ValueError(
-            f"labels must be integers ({len(anchors)}, M), got {tuple(labels.shape)} of "
+            f"labels must be integers ({len(anchors)}, M) with M > 0, got {tuple(labels.shape)} of "
             f"{labels.dtype}"
         )
 

@@ -54,13 +54,19 @@ def meta_nodes(rows: Tensor, assignment: Tensor, count: int | None = None) -> Me
         total = segment_sum(rows, assignment, num_segments=count)
         size = torch.bincount(assignment, minlength=total.shape[0]).to(rows.dtype)
     else:
-        if not bool((assignment >= 0).all()):
-            raise ValueError(
-                f"memberships must not be negative or NaN, got {float(assignment.min())}"
-            )
+        check_memberships(assignment)
         total, size = assignment.T @ rows, assignment.sum(0)
     present = (size > 0).nonzero().flatten()
     return MetaNodes(total[present], size[present])
+
+
+def check_memberships(assignment: Tensor) -> None:
+    """Refuse memberships (N, K) that are negative or NaN."""
+    wrong = ~(assignment >= 0)
+    if bool(wrong.any()):
+        raise ValueError(
+            f"memberships must not be negative or NaN, got {float(assignment[wrong][0])}"
+        )
 
 
 def predicted_gap(unit: Tensor, label: Tensor, tau: float) -> float:

@@ -14,7 +14,7 @@ from graphcl.kernels.negatives import negative_logsumexp
 from graphcl.kernels.segments import segment_logsumexp
 from graphcl.kernels.unit_rows import unit_rows
 from graphcl.kernels.weights import KeyWeight
-from graphcl.losses.meta_nodes import MetaNodes, meta_nodes, predicted_gap
+from graphcl.losses.meta_nodes import MetaNodes, check_memberships, meta_nodes, predicted_gap
 from graphcl.losses.pair_products import pair_products
 from graphcl.losses.precision import widened
 from graphcl.losses.temperature import check_tau
@@ -148,8 +148,11 @@ class PamC(nn.Module):
             raise ValueError(
                 f"strength must be ({pairs.shape[-1]},), one per pair, got {tuple(strength.shape)}"
             )
-        if not bool((strength >= 0).all()):
-            raise ValueError(f"strength must not be negative or NaN, got {float(strength.min())}")
+        wrong = ~((strength >= 0) & (strength < torch.inf))
+        if bool(wrong.any()):
+            raise ValueError(
+                f"strength must be finite and not negative, got {float(strength[wrong][0])}"
+            )
         with torch.autocast(z.device.type, enabled=False):
             unit = unit_rows(_wide(z))
             score = pair_products(unit, pairs) / self.tau
@@ -244,7 +247,8 @@ class PamC(nn.Module):
 def _labels(assignment: Tensor) -> Tensor:
     """Most likely cluster (N,) of memberships; labels as they are."""
     if assignment.dim() == 2:
-        return assignment.detach().argmax(1)
+        check_memberships(assignment)
+        return assignment.detach().to(torch.promote_types(assignment.dtype, torch.uint8)).argmax(1)
     if assignment.is_floating_point() or assignment.dtype == torch.bool:
         raise ValueError(f"clusters are given by integers, got {assignment.dtype}")
     return assignment.long()

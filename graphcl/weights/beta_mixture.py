@@ -135,7 +135,8 @@ class BetaMixture(nn.Module):
             similarity: cosines s, of any shape; what rounding adds beyond -1 and 1 does no harm.
 
         Returns:
-            The same shape, from 1e-12, which counts as none beside a mean of one, to 1.
+            The same shape, from 1e-12 to 1. The least counts as none beside a mean of one, unless
+            the temperature is so low (below 0.05) that exponentials of similarities outweigh it.
         """
         u = similarity.add(1).div_(2).clamp_(_EDGE, 1 - _EDGE)
         return self.posterior(u).mul_(u).clamp_min_(_SMALLEST)

@@ -36,7 +36,7 @@ class ClusterWeight(TileWeight):
             )
         # The worth of one separation, which tells tiles the precision they are wanted in.
         one = torch.ones((), dtype=torch.float64)
-        self.parameters = (query_labels.int(), key_labels.int(), one)
+        self.parameters = (*_narrowed(query_labels, key_labels), one)
 
     def check(self, num_queries: int, num_keys: int) -> None:
         """See :meth:`TileWeight.check`."""
@@ -73,3 +73,12 @@ class ClusterWeight(TileWeight):
     ) -> Tensor | None:
         """Labels have no gradient."""
         return None
+
+
+def _narrowed(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels in int32, numbered anew where they do not fit."""
+    ends = [int(end) for labels in (queries, keys) if labels.numel() for end in labels.aminmax()]
+    if ends and not -(2**31) <= min(ends) <= max(ends) < 2**31:
+        together = torch.cat([queries, keys]).unique(return_inverse=True)[1]
+        queries, keys = together.split([len(queries), len(keys)])
+    return queries.int(), keys.int()

@@ -66,5 +66,5 @@ class Debiased(Weighting):
         floor = count - 1 / tau
         left = taken < total
         share = torch.where(left, taken - total, -1.0)
-        value = total + torch.log1p(-share.exp()) - math.log(1 - self.tau_plus)
+        value = total + (-torch.expm1(share)).log() - math.log(1 - self.tau_plus)
         return torch.where(left & (value > floor), value, floor)

@@ -81,8 +81,9 @@ class ProGCLMix(Weighting):
             other = weight[:, partner]
             both = weight + other
             mixed = (chosen * weight + chosen[:, partner] * other) / both.clamp_min(1e-30)
-            mixed = (mixed / tau).masked_fill(both == 0, -torch.inf)
-            none = (both == 0).all(1)
+            # Where an anchor has fewer negatives than that, the last ranks are excluded pairs.
+            mixed = (mixed / tau).masked_fill(weight == 0, -torch.inf)
+            none = (weight == 0).all(1)
             total = mixed.masked_fill(none[:, None], 0.0).logsumexp(1)
             return torch.where(none, -torch.inf, total)
 

@@ -15,7 +15,8 @@ class SimilarityFilter(SimilarityWeight):
     """False-negative elimination by a threshold, Huynh et al., 2022, arXiv 2011.11765.
 
     A candidate whose similarity with the anchor is above ``threshold`` counts as a false negative
-    and takes no part. A tile weight: usable in :func:`~graphcl.kernels.negative_logsumexp` too.
+    and takes no part (above by more than 1e-6 of it: rounding separates equal rows by less). A tile
+    weight: usable in :func:`~graphcl.kernels.negative_logsumexp` too.
 
     Args:
         threshold: largest similarity of a negative, not divided by tau; at 1 or more no cosine is
@@ -34,11 +35,12 @@ class SimilarityFilter(SimilarityWeight):
         if math.isnan(threshold):
             raise ValueError(f"threshold must be a number, got {threshold}")
         self.threshold = threshold
+        self._limit = threshold + 1e-6 * abs(threshold)
         super().__init__(self._log_weight)
 
     def _log_weight(self, similarity: Tensor) -> Tensor:
         none = torch.zeros((), dtype=similarity.dtype, device=similarity.device)
-        return torch.where(similarity > self.threshold, -torch.inf, none)
+        return torch.where(similarity > self._limit, -torch.inf, none)
 
     def bounds(self, parameters: tuple[Tensor, ...]) -> tuple[float, float] | None:
         """See :meth:`TileWeight.bounds`."""

@@ -383,6 +383,12 @@ def test_errors_name_the_value(options: dict[str, Any], names: str) -> None:
             reduce(torch.zeros(3), **options)
 
 
+def test_integers_have_no_largest_value() -> None:
+    for reduce in (segment_max, segment_logsumexp):
+        with pytest.raises(ValueError, match=r"floating-point type, got torch\.int64"):
+            reduce(torch.arange(3), torch.tensor([0, 1, 1]))
+
+
 @pytest.mark.parametrize("impl", ["reference", "chunked"])
 def test_names_of_the_other_kernels_stand_for_torch(impl: Any) -> None:
     values, index = torch.randn(7, 2), torch.tensor([0, 0, 1, 2, 2, 2, 1])

@@ -99,3 +99,19 @@ def test_shapes_that_differ() -> None:
     z = torch.rand(3, 2)
     with pytest.raises(ValueError, match=r"share one shape, got \[\(3, 2\), \(4, 2\)\]"):
         BootstrapLoss()(z, z, z, torch.rand(4, 2))
+
+
+def test_a_row_of_zeros_gets_no_gradient() -> None:
+    rows = [row.requires_grad_() for row in four(3, 2)]
+    with torch.no_grad():
+        rows[0][1] = 0
+    BootstrapLoss()(*rows).backward()
+    assert rows[0].grad is not None
+    assert rows[0].grad[1].tolist() == [0, 0]
+    assert rows[0].grad[0].any()
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (4,)])
+def test_no_rows(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="must be rows"):
+        BootstrapLoss()(*torch.randn(4, *shape).unbind())

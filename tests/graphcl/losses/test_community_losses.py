@@ -199,6 +199,7 @@ def test_bad_settings_and_inputs_are_named() -> None:
         (lambda: DeCA(1.0, bad), "density 'no'"),
         (lambda: DeCA()(torch.ones(1, 2), edges), "two nodes"),
         (lambda: DeCA()(memberships(), edges[0]), "edge_index"),
+        (lambda: DeCA()(memberships(), edges.double()), "float64"),
         (lambda: DeCA()(memberships(), edges + N), f"to {2 * N - 1}, but there are {N}"),
         (lambda: DeCA()(memberships(), edges - N), "nodes -"),
         (lambda: ReSC(0.0), "tau"),

@@ -44,3 +44,10 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(
         discriminator_loss, (positive.clone().requires_grad_(), negative.clone().requires_grad_())
     )
+
+
+def test_no_pairs() -> None:
+    some, none = torch.zeros(3), torch.zeros(0)
+    for pair in ((some, none), (none, some)):
+        with pytest.raises(ValueError, match="needs true and corrupted pairs"):
+            discriminator_loss(*pair)

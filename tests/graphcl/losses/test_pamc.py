@@ -336,8 +336,8 @@ def test_bad_settings_and_inputs_are_named() -> None:
         (lambda: PamC()(z[0], pairs, strength, label), "z must be"),
         (lambda: PamC()(z.long(), pairs, strength, label), "int64"),
         (lambda: PamC()(z, pairs, strength[1:], label), "one per pair"),
-        (lambda: PamC()(z, pairs, -strength, label), "not be negative"),
-        (lambda: PamC()(z, pairs, strength * math.nan, label), "not be negative or NaN"),
+        (lambda: PamC()(z, pairs, -strength, label), "finite and not negative"),
+        (lambda: PamC()(z, pairs, strength * math.nan, label), "finite and not negative, got nan"),
         (lambda: PamC()(z[:0], pairs[:, :0], strength[:0], label[:0]), "z must be"),
         (lambda: PamC()(z, pairs + N, strength, label), f"{N} to {2 * N - 1}, but there are {N}"),
         (lambda: PamC()(z, pairs, strength, label[1:]), "assignment must be"),
@@ -359,3 +359,27 @@ def test_settings_are_printed() -> None:
     official = PamC(mode="official")
     assert "weight=none, assign=hard, intra=False, similarity=cos" in repr(official)
     assert repr(PamC(mode="official", **UNWEIGHTED)) == repr(official)
+
+
+@pytest.mark.parametrize(
+    ("strength", "assignment", "match"),
+    [
+        ([1.0, 1.0], torch.full((6, 3), torch.nan), "memberships must not be negative or NaN"),
+        ([1.0, 1.0], -torch.eye(3).repeat(2, 1), "memberships must not be negative or NaN, got -1"),
+        ([torch.inf, 1.0], torch.zeros(6).long(), "strength must be finite and not negative"),
+        ([1.0, torch.nan], torch.zeros(6).long(), "not negative, got nan"),
+    ],
+)
+def test_weights_and_memberships_that_are_none(
+    strength: list[float], assignment: Tensor, match: str
+) -> None:
+    pairs = torch.tensor([[0, 1], [1, 0]])
+    with pytest.raises(ValueError, match=match):
+        PamC()(torch.randn(6, 3), pairs, torch.tensor(strength), assignment)
+
+
+def test_memberships_may_be_truth_values() -> None:
+    z, own = rows(6), torch.eye(3).repeat(2, 1)
+    pairs = torch.tensor([[0, 1], [1, 0]])
+    found = PamC()(z, pairs, torch.ones(2), own.bool())
+    torch.testing.assert_close(found, PamC()(z, pairs, torch.ones(2), own))

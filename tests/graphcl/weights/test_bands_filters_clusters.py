@@ -152,3 +152,12 @@ def test_bad_settings_are_named() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             call()
+
+
+def test_a_threshold_of_one_leaves_out_no_equal_row() -> None:
+    """Cosines of equal rows round to just above one."""
+    z = torch.randn(60, 16, generator=torch.Generator().manual_seed(0)).repeat(2, 1)
+    unit = F.normalize(z)
+    assert bool(((unit @ unit.T) > 1).any())
+    found = InfoNCE(0.1, weight=SimilarityFilter(1.0))(z, z)
+    torch.testing.assert_close(found, InfoNCE(0.1)(z, z))

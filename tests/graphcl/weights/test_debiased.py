@@ -102,3 +102,16 @@ def test_bad_share() -> None:
     for share in (-0.1, 1.0, float("nan")):
         with pytest.raises(ValueError, match="tau_plus"):
             Debiased(share)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_gradient_is_nan_where_the_corrected_sum_vanishes(dtype: torch.dtype) -> None:
+    """Three directions at equal angles, whose negatives are as large as what is taken off them."""
+    turn = torch.arange(0, 200, dtype=dtype)[:, None]
+    angles = torch.arange(3, dtype=dtype) * (2 * torch.pi / 3) + turn
+    loss = InfoNCE(0.5, intra_view=False, weight=Debiased(float(torch.tensor(-3.0).exp())))
+    for angle in angles:
+        z = torch.stack([angle.cos(), angle.sin()], 1).requires_grad_()
+        loss(z, z.detach().clone()).backward()
+        assert z.grad is not None
+        assert z.grad.isfinite().all()

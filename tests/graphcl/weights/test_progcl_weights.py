@@ -1,5 +1,6 @@
 """ProGCL's weights and mixed negatives against dense matrices."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -214,7 +215,7 @@ def dense_mixed(z1: Tensor, z2: Tensor, mixture: BetaMixture, count: int, keep: 
             order = weight[i].argsort(descending=True)[:count]
             first, second = order, order[partner]
             wa, wb = weight[i, first], weight[i, second]
-            there = wa + wb > 0
+            there = wa > 0  # an excluded pair may be a partner, but is mixed with none
             mixed = (wa * between[i, first] + wb * between[i, second])[there] / (wa + wb)[there]
             below = (mixed / TAU).exp().sum() + (between[i, i] / TAU).exp()
             below = below + ((between[i] / TAU).exp() * keep[i]).sum()
@@ -290,3 +291,15 @@ def test_half_precision_is_summed_in_float32(mixture: BetaMixture) -> None:
         assert one.dtype == torch.float32
         torch.testing.assert_close(one, other)
     assert sums.log_count().dtype == torch.float32
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_excluded_candidate_is_mixed_with_none(mixture: BetaMixture, seed: int) -> None:
+    """Anchor 0 has one negative, which is mixed with itself however the partners fall."""
+    torch.manual_seed(seed)
+    z1, z2 = F.normalize(torch.randn(2, 4, 3), dim=-1).unbind()
+    label = torch.tensor([7, 7, 7, 8])
+    sums = ViewSums(z1, z2, 0.5, False, False, Exclude.same_group(label, label))
+    forward, _ = ProGCLMix(mixture).log_negatives(sums)
+    wanted = math.log(2) + float(z1[0] @ z2[3]) / 0.5
+    assert float(forward[0]) == pytest.approx(wanted, abs=1e-5)
