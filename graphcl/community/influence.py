@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import coalesce, remove_self_loops, to_undirected
 
+from graphcl.views.edges import check_edge_index
 from graphcl.views.pair_keys import random_key
 
 _MOST_PAIRS = 1 << 26
@@ -121,17 +122,13 @@ def sampled_influence(
 
 def _neighbours(edge_index: Tensor, num_nodes: int, order: int) -> tuple[np.ndarray, np.ndarray]:
     """CSR offsets and neighbours of the undirected graph, every node a neighbour of itself."""
-    if edge_index.dim() != 2 or edge_index.shape[0] != 2:
-        raise ValueError(f"edge_index must be (2, E), got {tuple(edge_index.shape)}")
+    check_edge_index(edge_index)
     if num_nodes < 1 or order < 1:
         raise ValueError(
             f"num_nodes and order must be at least 1, got num_nodes={num_nodes}, order={order}"
         )
-    if edge_index.numel():
-        low, high = (int(end) for end in edge_index.aminmax())
-        if low < 0 or high >= num_nodes:
-            raise ValueError(f"edges name nodes {low} to {high}, but there are {num_nodes}")
-    edges = to_undirected(remove_self_loops(edge_index.cpu())[0], num_nodes=num_nodes)
+    check_edge_index(edge_index, num_nodes)
+    edges = to_undirected(remove_self_loops(edge_index.cpu().long())[0], num_nodes=num_nodes)
     loops = torch.arange(num_nodes).expand(2, -1)
     row, column = coalesce(torch.cat([edges, loops], 1), num_nodes=num_nodes).numpy()
     ptr = np.zeros(num_nodes + 1, dtype=np.int64)

@@ -13,7 +13,7 @@ def sparse_adjacency(edge_index: Tensor, weight: Tensor, num_nodes: int) -> Tens
     it never holds a (E, d) tensor, forward or backward, and is several times faster on a CPU.
     The indices are trusted: check them first.
     """
-    source, target = edge_index
+    source, target = edge_index.long()
     order = torch.argsort(target, stable=True)
     ptr = torch.zeros(num_nodes + 1, dtype=torch.long, device=edge_index.device)
     torch.cumsum(torch.bincount(target, minlength=num_nodes), 0, out=ptr[1:])

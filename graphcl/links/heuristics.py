@@ -36,6 +36,8 @@ def heuristic_scores(graph: Neighbourhoods, pairs: Tensor) -> Tensor:
 
 def _weights(graph: Neighbourhoods) -> Tensor:
     """What each node counts as a common neighbour, (N, 3)."""
-    # A common neighbour of two different nodes has degree two or more.
-    degree = graph.degree.clamp(min=2).double()
-    return torch.stack([torch.ones_like(degree), 1 / degree.log(), 1 / degree], dim=1)
+    # A common neighbour of two different nodes has degree two or more, so that the logarithm of a
+    # smaller one is asked for by pairs of a node with itself alone, where it counts as of two.
+    degree = graph.degree.clamp(min=1).double()
+    logarithm = degree.clamp(min=2).log()
+    return torch.stack([torch.ones_like(degree), 1 / logarithm, 1 / degree], dim=1)

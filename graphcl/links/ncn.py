@@ -56,7 +56,7 @@ class GAE(nn.Module):
                 :meth:`Neighbourhoods.without`.
             pairs: (2, B) node pairs.
         """
-        check_input(h, graph, pairs, self.in_channels)
+        pairs = check_input(h, graph, pairs, self.in_channels)
         return self._logit(self.ends(h[pairs[0]] * h[pairs[1]]))
 
     def _logit(self, inner: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class NCN(GAE):
 
     def forward(self, h: Tensor, graph: Neighbourhoods, pairs: Tensor) -> Tensor:
         """See :meth:`GAE.forward`."""
-        check_input(h, graph, pairs, self.in_channels)
+        pairs = check_input(h, graph, pairs, self.in_channels)
         seen = self.seen(graph)
         return self.score(h, pairs, common_neighbour_sum(seen, pairs, self.transformed(h)))
 
@@ -147,11 +147,12 @@ def last(width: int, tail: bool) -> list[nn.Module]:
     return [nn.Linear(width, width)] if tail else []
 
 
-def check_input(h: Tensor, graph: Neighbourhoods, pairs: Tensor, width: int) -> None:
-    """Refuse embeddings and pairs that do not fit the graph or the predictor."""
-    graph.checked(pairs)
+def check_input(h: Tensor, graph: Neighbourhoods, pairs: Tensor, width: int) -> Tensor:
+    """Pairs in int64; embeddings and pairs must fit the graph and the predictor."""
+    u, v = graph.checked(pairs)
     if h.shape != (graph.num_nodes, width):
         raise ValueError(
             f"embeddings must be ({graph.num_nodes}, {width}) for this graph and predictor, got "
             f"{tuple(h.shape)}"
         )
+    return torch.stack([u, v])

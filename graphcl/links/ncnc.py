@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -75,7 +76,7 @@ class NCNC(NCN):
 
     def forward(self, h: Tensor, graph: Neighbourhoods, pairs: Tensor) -> Tensor:
         """See :meth:`GAE.forward`."""
-        check_input(h, graph, pairs, self.in_channels)
+        pairs = check_input(h, graph, pairs, self.in_channels)
         values, seen = self.transformed(h), self.seen(graph)
         pooled = common_neighbour_sum(seen, pairs, values)
         for part in self._completion(h, graph, seen, pairs, values):
@@ -134,5 +135,6 @@ class NCNC(NCN):
 
     def calibrate(self, logit: Tensor) -> Tensor:
         """Probability of an edge from NCN's logit."""
-        plain = torch.sigmoid(self.scale * (logit - self.offset))
-        return self.alpha * self.prior * plain / (self.prior * plain + 1 - plain)
+        # The formula of the class, where the sigmoid may round to 1 and the prior may be 0.
+        log_prior = math.log(self.prior) if self.prior else -math.inf
+        return self.alpha * torch.sigmoid(self.scale * (logit - self.offset) + log_prior)

@@ -48,7 +48,8 @@ class Neighbourhoods:
 
     def checked(self, pairs: Tensor, name: str = "pairs") -> tuple[Tensor, Tensor]:
         """Both ends (B,) int64 of pairs (2, B) of this graph's nodes, or ``ValueError``."""
-        if pairs.dim() != 2 or pairs.shape[0] != 2 or pairs.is_floating_point():
+        no_ids = pairs.is_floating_point() or pairs.dtype == torch.bool
+        if pairs.dim() != 2 or pairs.shape[0] != 2 or no_ids:
             raise ValueError(
                 f"{name} must be (2, number) node ids, got {tuple(pairs.shape)} of {pairs.dtype}"
             )

@@ -49,7 +49,7 @@ def edge_drop_probabilities(
     """
     importance = _relative(centrality)
     check_edge_index(edge_index, importance.numel())
-    return _drop_probabilities(importance[edge_index[1]].log(), p, threshold)
+    return _drop_probabilities(importance[edge_index[1].long()].log(), p, threshold)
 
 
 def feature_mask_probabilities(
@@ -83,11 +83,11 @@ def feature_mask_probabilities(
     use = torch.zeros(x.size(1), dtype=torch.double, device=x.device)
     if x.layout == torch.sparse_csr:
         by_entry = importance.repeat_interleave(x.crow_indices().diff())
-        use.index_add_(0, x.col_indices(), x.values().abs().double() * by_entry)
+        use.index_add_(0, x.col_indices(), x.values().double().abs() * by_entry)
     else:
         # In blocks: neither |x| nor its double precision copy is ever held in full.
         for rows, weights in zip(torch.split(x, 1024), torch.split(importance, 1024), strict=True):
-            use += weights @ rows.abs().double()
+            use += weights @ rows.double().abs()
     if not use.isfinite().all():
         raise ValueError(f"x has NaN or infinite values in {int((~use.isfinite()).sum())} columns")
     return _drop_probabilities(use.log(), p, threshold)

@@ -79,7 +79,7 @@ def pagerank_centrality(
         raise ValueError(f"damping={damping} is not in [0, 1)")
     if num_nodes == 0:
         return torch.zeros(0, device=edge_index.device)
-    source, target = edge_index
+    source, target = edge_index.long()
     out_degree = torch.bincount(source, minlength=num_nodes)
     dangling = out_degree == 0
     share = 1 / out_degree.clamp_min(1).double()
@@ -123,7 +123,7 @@ def eigenvector_centrality(
     _check_iterations(iterations)
     if num_nodes == 0:
         return torch.zeros(0, device=edge_index.device)
-    source, target = edge_index
+    source, target = edge_index.long()
     x = torch.full((num_nodes,), num_nodes**-0.5, dtype=torch.double, device=edge_index.device)
     change = math.inf
     for _ in range(iterations):

@@ -150,8 +150,10 @@ def test_too_many_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_errors() -> None:
     for call, words in (
         (lambda: influence_pairs(edges()[0], N, 1), "edge_index"),
-        (lambda: influence_pairs(edges(), 3, 1), "but there are 3"),
-        (lambda: influence_pairs(edges() - 5, N, 1), "nodes -"),
+        (lambda: influence_pairs(edges(), 3, 1), "num_nodes is 3"),
+        (lambda: influence_pairs(edges() - 5, N, 1), "node ids -"),
+        (lambda: influence_pairs(edges().double(), N, 1), "float64: give integers"),
+        (lambda: influence_pairs(edges() > 0, N, 1), "bool: give integers"),
         (lambda: influence_pairs(edges(), N, 0), "order=0"),
         (lambda: influence_pairs(edges(), 0, 1), "num_nodes=0"),
         (lambda: influence_pairs(edges(), N, 1, keep=0), "keep"),

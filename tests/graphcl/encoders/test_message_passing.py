@@ -339,3 +339,11 @@ def test_package_loads_message_passing_on_first_use() -> None:
         "{n for n in e.__all__ if getattr(e, n)}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", [torch.int32, torch.int16])
+def test_edges_of_other_integer_types(name: str, kind: torch.dtype) -> None:
+    x, edges = graph()
+    model = encoder(name, F, [5])
+    torch.testing.assert_close(model(x, edges.to(kind)), model(x, edges))

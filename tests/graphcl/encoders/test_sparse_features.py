@@ -73,3 +73,9 @@ def test_shuffle_rows_permutes_rows_alike_in_both_layouts() -> None:
     assert torch.equal(sparse.to_dense(), dense)
     assert not torch.equal(dense, x)
     assert sorted(map(tuple, dense.tolist())) == sorted(map(tuple, x.tolist()))
+
+
+def test_mask_probabilities_of_truth_values() -> None:
+    x, centrality = bags() > 0, torch.rand(40)
+    wanted = feature_mask_probabilities(x.float(), centrality, 0.3)
+    torch.testing.assert_close(feature_mask_probabilities(x, centrality, 0.3), wanted)

@@ -244,3 +244,20 @@ def test_half_precision_comes_near(kind: type[NCN]) -> None:
     torch.testing.assert_close(mixed.float(), exact, rtol=0.05, atol=0.05)
     half = model.bfloat16()(h.bfloat16(), graph, pairs)
     torch.testing.assert_close(half.float(), exact, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("kind", [GAE, NCN, NCNC])
+def test_pairs_of_bytes_are_no_mask(kind: type[GAE]) -> None:
+    torch.manual_seed(0)
+    h, graph, _ = setting()
+    pairs = torch.randint(2, (2, N))  # as many as nodes
+    model = kind(D, 6).double().eval()
+    torch.testing.assert_close(model(h, graph, pairs.byte()), model(h, graph, pairs))
+
+
+def test_a_prior_of_zero_completes_nothing() -> None:
+    torch.manual_seed(0)
+    h, graph, pairs = setting()
+    model = NCNC(D, 6, prior=0.0, offset=-20.0).double().eval()
+    assert model.calibrate(torch.tensor([1e3, 0.0, -1e3])).tolist() == [0, 0, 0]
+    torch.testing.assert_close(model(h, graph, pairs), NCN.forward(model, h, graph, pairs))

@@ -93,6 +93,12 @@ def test_adamic_adar_is_the_pooled_weight_of_neighbours() -> None:
     assert adamic_adar(path, torch.tensor([[0], [2]])).item() == pytest.approx(1 / math.log(2))
 
 
+def test_a_pair_of_a_node_with_itself_has_its_own_neighbours() -> None:
+    star = Neighbourhoods(torch.tensor([[0, 1, 1], [1, 2, 3]]), 4)
+    assert resource_allocation(star, torch.tensor([[1], [1]])).tolist() == [3.0]
+    assert common_neighbours(star, torch.tensor([[1], [1]])).tolist() == [3.0]
+
+
 def test_no_edges_and_no_pairs() -> None:
     empty = Neighbourhoods(torch.empty(2, 0, dtype=torch.long), 3)
     assert common_neighbours(empty, torch.tensor([[0, 1], [1, 2]])).tolist() == [0, 0]
@@ -106,6 +112,8 @@ def test_bad_input_is_named() -> None:
         Neighbourhoods(torch.tensor([[0], [9]]), 3)
     with pytest.raises(ValueError, match="pairs must be"):
         graph.common(torch.zeros(3, 2))
+    with pytest.raises(ValueError, match=r"torch\.bool"):
+        graph.common(torch.zeros(2, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match="one row per node"):
         common_neighbour_sum(graph, drawn(), torch.ones(2, 2))
 
