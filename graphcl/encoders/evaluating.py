@@ -11,11 +11,12 @@ from torch import nn
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, without gradients; the mode that the module was in comes back."""
-    training = module.training
+    """Evaluation mode, without gradients; each part's own mode comes back."""
+    training = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        module.train(training)
+        for part, mode in training:
+            part.training = mode

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphcl.kernels.kept import Kept
 from graphcl.pot.adjacency import AdjacencyBounds, Interval, adjacency_bounds, check_view
 from graphcl.pot.intervals import (
     BLOCK_FLOATS,
@@ -50,7 +51,9 @@ class POTRegularizer(nn.Module):
         kappa: :math:`\kappa` in [0, 1).
         warmup: epochs with kappa 0: bounds of random weights say little.
         refresh: epochs from one computation of the intervals to the next; in between, and for the
-            gradient, they are constants. With 1 gradients pass through them.
+            gradient, they are constants. With 1 gradients pass through them. Between computations
+            weights move on, and a ``certified`` score is then a bound no more; without gradients
+            its intervals are always computed anew.
         batch: number of nodes, drawn anew in every step, whose scores are taken; 0 takes all. Their
             neighbours are complete either way.
         intervals: ``sound``, or ``clean``: beyond the first layer those around the unaugmented
@@ -114,8 +117,7 @@ class POTRegularizer(nn.Module):
         if refresh > 1:
             # Part of checkpoints, so that a continued run goes on with the same intervals.
             self.register_buffer("kept", torch.empty(0))
-        self._graph: tuple[Tensor, ...] = ()
-        self._bounds: list[AdjacencyBounds] = []
+        self._bounds: Kept[list[AdjacencyBounds]] | None = None
 
     def forward(
         self,
@@ -173,7 +175,7 @@ class POTRegularizer(nn.Module):
             if self.score == "official":
                 layers = [Layer(one.weight, one.bias, one.slope.detach()) for one in layers]
             dtype = layers[0].weight.dtype
-            bounds = self._bounds_of(edge_index, budgets, dtype)
+            bounds = self._bounds_of(x, edge_index, budgets, dtype)
             products = clean_products(layers, x, None if self.sound else bounds[0])
             first = (
                 masked_products(x, layers[0].weight, columns, block=self.block) if columns else None
@@ -208,20 +210,19 @@ class POTRegularizer(nn.Module):
         self.epoch.fill_(step + 1)
 
     def _bounds_of(
-        self, edge_index: Tensor, budgets: Sequence[Tensor], dtype: torch.dtype
+        self, x: Tensor, edge_index: Tensor, budgets: Sequence[Tensor], dtype: torch.dtype
     ) -> list[AdjacencyBounds]:
         """Bounds of both budgets, computed once while the same tensors are passed."""
-        graph = (edge_index, *budgets)
-        same = len(graph) == len(self._graph) and all(
-            new is old for new, old in zip(graph, self._graph, strict=True)
-        )
-        if not same or self._bounds[0].clean.dtype != dtype:
+        graph = (x, edge_index, *budgets, dtype)
+        if self._bounds is None or not self._bounds.is_of(*graph):
+            if self._bounds is not None and self.refresh > 1:
+                self.kept = self.kept.new_empty(0)  # intervals of another graph
             refine = self.score != "official"  # the release takes every edge for droppable
-            self._bounds = [
+            bounds = [
                 adjacency_bounds(edge_index, one, dtype=dtype, refine=refine) for one in budgets
             ]
-            self._graph = graph
-        return self._bounds
+            self._bounds = Kept(bounds, *graph)
+        return self._bounds.value
 
     def _intervals(
         self,
@@ -232,7 +233,7 @@ class POTRegularizer(nn.Module):
         rows: Tensor | None,
     ) -> list[list[Interval]]:
         options: dict[str, Any] = {"sound": self.sound, "first": first}
-        if self.refresh == 1:
+        if self.refresh == 1 or (self.score == "certified" and not torch.is_grad_enabled()):
             return [node_intervals(layers, one, products, rows=rows, **options) for one in bounds]
         if self.kept.numel() == 0 or (int(self.epoch) - self.warmup) % self.refresh == 0:
             with torch.no_grad():

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphcl.kernels.kept import Kept
 from graphcl.losses.pool import CandidatePool
 from graphcl.methods.grace import GRACE
 from graphcl.methods.rates import check_rate
@@ -45,8 +46,7 @@ class GCA(GRACE):
         super().__init__(in_channels, hidden, **options)
         self.scheme = check_centrality(scheme)
         self.threshold = check_rate("threshold", threshold)
-        self._graph: tuple[Tensor, Tensor] | None = None
-        self._probabilities: list[tuple[Tensor, Tensor]] = []
+        self._probabilities: Kept[list[tuple[Tensor, Tensor]]] | None = None
         self._whole: list[tuple[Tensor, Tensor]] = []
 
     def edge_rate(self, x: Tensor, edge_index: Tensor, which: int) -> float | Tensor:
@@ -72,20 +72,20 @@ class GCA(GRACE):
     def use_whole_graph(self, batch: Data) -> None:
         """Give the edges of a batch their probabilities in the whole graph, if that is known."""
         if self._whole:
-            self._graph = (batch.x, batch.edge_index)
-            self._probabilities = [
+            found = [
                 (edge[batch.e_id.to(edge.device)].to(batch.x.device), feature.to(batch.x.device))
                 for edge, feature in self._whole
             ]
+            self._probabilities = Kept(found, batch.x, batch.edge_index)
 
     def probabilities(self, x: Tensor, edge_index: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Drop probabilities (E,) and mask probabilities (F,) of both views.
 
         Computed once for a graph and kept while the same tensors are passed.
         """
-        if self._graph is None or self._graph[0] is not x or self._graph[1] is not edge_index:
+        if self._probabilities is None or not self._probabilities.is_of(x, edge_index):
             importance = centrality(self.scheme, edge_index, x.shape[0])
-            self._probabilities = [
+            found = [
                 (
                     edge_drop_probabilities(
                         edge_index, importance, drop, threshold=self.threshold
@@ -96,5 +96,5 @@ class GCA(GRACE):
                 )
                 for drop, mask in zip(self.drop_edge, self.mask_feature, strict=True)
             ]
-            self._graph = (x, edge_index)
-        return self._probabilities
+            self._probabilities = Kept(found, x, edge_index)
+        return self._probabilities.value

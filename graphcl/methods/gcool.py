@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 from graphcl.community.assignment import soft_assignment
 from graphcl.community.finding import check_communities, find_communities
 from graphcl.encoders.message_passing import encoder as make_encoder
+from graphcl.kernels.kept import Kept
 from graphcl.kernels.unit_rows import unit_rows
 from graphcl.losses.deca import DeCA, Density
 from graphcl.losses.infonce import InfoNCE
@@ -117,7 +118,7 @@ class GCooL(GCA):
         )
         self.partition = communities if isinstance(communities, str) else None
         self.num_communities = num_communities
-        self._found: tuple[Tensor, Tensor] | None = None
+        self._found: Kept[Tensor] | None = None
         self._whole_labels: Tensor | None = None
         self.centres: nn.Parameter | None = None
         if isinstance(communities, int):
@@ -166,12 +167,12 @@ class GCooL(GCA):
     def _partitioned(self, edge_index: Tensor, nodes: int) -> Tensor:
         """The named method's partition, found once and kept while the same graph is passed."""
         assert self.partition is not None
-        if self._found is None or self._found[0] is not edge_index:
+        if self._found is None or not self._found.is_of(edge_index, nodes):
             label = find_communities(
                 self.partition, edge_index, nodes, num_communities=self.num_communities
             )
-            self._found = (edge_index, label.to(edge_index.device))
-        return self._found[1]
+            self._found = Kept(label.to(edge_index.device), edge_index, nodes)
+        return self._found.value
 
     def project(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Nodes of a view (N, D) as they are contrasted: encoded, projected, unit rows."""

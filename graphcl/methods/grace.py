@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 from graphcl.encoders.heads import ProjectionHead
 from graphcl.encoders.message_passing import encoder as make_encoder
 from graphcl.encoders.message_passing import grace_channels
+from graphcl.kernels.kept import Kept
 from graphcl.losses.candidates import Candidates
 from graphcl.losses.infonce import InfoNCE
 from graphcl.losses.pool import CandidatePool
@@ -93,8 +94,7 @@ class GRACE(GraphMethod):
         self.undirected_views = undirected_views
         self.edge_budget = _edge_budget(edge_budget)
         self.column_budget = _column_budget(column_budget)
-        self._budgeted: Tensor | None = None
-        self._budgets: list[Tensor] = []
+        self._budgets: Kept[list[Tensor]] | None = None
 
     def view(self, x: Tensor, edge_index: Tensor, which: int) -> tuple[Tensor, Tensor]:
         """Draw view ``which`` (0 or 1): masked features and kept edges."""
@@ -122,12 +122,13 @@ class GRACE(GraphMethod):
 
         Computed once for a graph and kept while the same tensor is passed.
         """
-        if self._budgeted is not edge_index:
+        nodes = x.shape[0]
+        if self._budgets is None or not self._budgets.is_of(edge_index, nodes):
             delta = None if isinstance(self.edge_budget, str) else self.edge_budget
             rates = [self.edge_rate(x, edge_index, which) for which in (0, 1)]
-            self._budgets = [edge_budgets(edge_index, p, x.shape[0], delta=delta) for p in rates]
-            self._budgeted = edge_index
-        return self._budgets
+            budgets = [edge_budgets(edge_index, p, nodes, delta=delta) for p in rates]
+            self._budgets = Kept(budgets, edge_index, nodes)
+        return self._budgets.value
 
     def encode(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """See :meth:`GraphMethod.encode`."""

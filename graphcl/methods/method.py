@@ -105,7 +105,7 @@ class GraphMethod(Method):
         """:meth:`forward`, for features that are looked at once for each new tensor.
 
         Raises:
-            ValueError: features that are NaN or infinite.
+            ValueError: features that are not (N, F), dense or CSR, or hold NaN or infinity.
         """
         x = args[0] if args else kwargs.get("x")
         if isinstance(x, Tensor):
@@ -141,6 +141,7 @@ class GraphMethod(Method):
 
     def embed(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Node embeddings (N, D) of the unaugmented graph, in evaluation mode, detached."""
+        check_finite_once(x)
         with evaluating(self):
             return self.encode(x, edge_index)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from graphcl.community.dec import clustering_divergence, sharpened_target, student_assignment
 from graphcl.community.influence import influence_pairs, sampled_influence
 from graphcl.encoders.autoencoder import Autoencoder
+from graphcl.kernels.kept import Kept
 from graphcl.kernels.segments import segment_mean
 from graphcl.losses.pamc import Approximation, PamC
 from graphcl.losses.precision import widened
@@ -57,8 +58,8 @@ class PamCGC(ClusteringMethod):
             which is ``keep=None``.
         freedom: of the Student distribution.
         recentre: epochs after which the centres are put anew, and so on, to the means of clusters
-            that k-means finds among the directions of the codes, as the contrast compares those;
-            0 for never.
+            that k-means finds among the directions of the codes, as the contrast compares those (a
+            centre for which it finds none stays); 0 for never.
         hidden: widths of the autoencoder's inner layers.
         width: D of the embeddings.
         restarts: of the k-means that gives the first centres.
@@ -104,6 +105,9 @@ class PamCGC(ClusteringMethod):
         for name, value in (("alpha", alpha), ("beta", beta)):
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be finite and not negative, got {value}")
+        for name, value in (("freedom", freedom), ("pretrain_lr", pretrain_lr)):
+            if not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be finite and positive, got {value}")
         for name, value, low in (
             ("clusters", clusters, 2),
             ("order", order, 1),
@@ -112,6 +116,7 @@ class PamCGC(ClusteringMethod):
             ("restarts", restarts, 1),
             ("pretrain_epochs", pretrain_epochs, 0),
             ("pretrain_batch", pretrain_batch, 1),
+            *([] if keep is None else [("keep", keep, 1)]),
         ):
             if not isinstance(value, int) or value < low:
                 raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
@@ -127,7 +132,7 @@ class PamCGC(ClusteringMethod):
         self.centres = nn.Parameter(torch.empty(clusters, width))
         nn.init.xavier_uniform_(self.centres)
         self.register_buffer("epoch", torch.zeros((), dtype=torch.long))
-        self._known: tuple[Tensor, int, tuple[Tensor, Tensor]] | None = None
+        self._known: Kept[tuple[Tensor, Tensor]] | None = None
         self._latest: tuple[Tensor, Tensor] | None = None
 
     def pretrain(
@@ -197,6 +202,8 @@ class PamCGC(ClusteringMethod):
         shared = torch.bincount(pair, minlength=count**2).view(count, count)
         own, theirs = linear_sum_assignment(shared.cpu().numpy(), maximize=True)
         means = segment_mean(z, label, num_segments=count)
+        found_some = torch.bincount(label, minlength=count)[theirs].cpu().numpy() > 0
+        own, theirs = own[found_some], theirs[found_some]
         self.centres[own] = means[theirs].to(self.centres)
 
     def positives(self, edge_index: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
@@ -205,12 +212,12 @@ class PamCGC(ClusteringMethod):
             return sampled_influence(
                 edge_index, num_nodes, self.order, self.walks, cumulative=self.influence
             )
-        if self._known is None or self._known[0] is not edge_index or self._known[1] != num_nodes:
+        if self._known is None or not self._known.is_of(edge_index, num_nodes):
             found = influence_pairs(
                 edge_index, num_nodes, self.order, cumulative=self.influence, keep=self.keep
             )
-            self._known = (edge_index, num_nodes, found)
-        return self._known[2]
+            self._known = Kept(found, edge_index, num_nodes)
+        return self._known.value
 
     def latest(self) -> tuple[Tensor, Tensor]:
         """See :meth:`ClusteringMethod.latest`."""

@@ -2,7 +2,7 @@
 
 from graphcl.pot.adjacency import AdjacencyBounds, Interval, adjacency_bounds
 from graphcl.pot.budgets import edge_budgets
-from graphcl.pot.intervals import node_intervals
+from graphcl.pot.intervals import clean_products, masked_products, node_intervals
 from graphcl.pot.layers import Layer, gcn_layers
 from graphcl.pot.relaxation import Lines, activation_lines
 from graphcl.pot.scores import SCORES, contrast_weights, node_scores
@@ -15,9 +15,11 @@ __all__ = [
     "Lines",
     "activation_lines",
     "adjacency_bounds",
+    "clean_products",
     "contrast_weights",
     "edge_budgets",
     "gcn_layers",
+    "masked_products",
     "node_intervals",
     "node_scores",
 ]

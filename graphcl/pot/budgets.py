@@ -47,12 +47,12 @@ def edge_budgets(
     kept = simple_edges(edge_index, num_nodes)
     target = edge_index[1, kept].long()
     degree = torch.bincount(target, minlength=num_nodes)
-    rates = p.double() if isinstance(p, Tensor) and p.dim() > 0 else None
+    rates = p.double().to(target.device) if isinstance(p, Tensor) and p.dim() > 0 else None
     if rates is not None:
         if delta is not None:
             rates = undirected_mean(edge_index, rates)
         expected = torch.zeros(num_nodes, dtype=torch.double, device=target.device)
-        expected.index_add_(0, target, rates.to(target.device)[kept])
+        expected.index_add_(0, target, rates[kept])
     else:
         expected = degree.double() * float(p)
     lost = expected.round()
@@ -61,8 +61,19 @@ def edge_budgets(
         quantile = binom.ppf(1 - delta, degree.cpu().numpy(), mean.cpu().numpy())
         lost = torch.from_numpy(quantile).to(target.device).clamp(min=0)
         if rates is not None:
-            lost = torch.maximum(lost, expected.ceil())
+            lost = torch.where(
+                _differ(rates[kept], target, num_nodes), lost.maximum(expected.ceil()), lost
+            )
     return torch.minimum(lost.long(), (degree - 1).clamp(min=0))
+
+
+def _differ(rates: Tensor, target: Tensor, num_nodes: int) -> Tensor:
+    """Whether the rates of the edges into each node differ, (N,) bool."""
+    first = rates.new_zeros(num_nodes)
+    first[target] = rates  # of each node's edges any one
+    other = torch.zeros(num_nodes, dtype=torch.bool, device=target.device)
+    other[target[rates != first[target]]] = True
+    return other
 
 
 def simple_edges(edge_index: Tensor, num_nodes: int) -> Tensor:

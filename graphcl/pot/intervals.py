@@ -62,6 +62,11 @@ def node_intervals(
     Returns:
         One interval (N, d_l) per layer.
     """
+    if not sound and len(products) < len(layers):
+        raise ValueError(
+            f"clean intervals of {len(layers)} layers need a product for each, got "
+            f"{len(products)}: clean_products(layers, x, bounds)"
+        )
     factor = Interval.point(products[0]) if first is None else first
     found: list[Interval] = []
     for depth, layer in enumerate(layers):

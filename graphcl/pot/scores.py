@@ -88,7 +88,7 @@ def node_scores(
 
     Raises:
         ValueError: an unknown score, or ``official`` with other than two layers or with ``rows``:
-            it needs the vectors v of all nodes.
+            it needs the vectors v of all nodes; or what a score needs is missing.
     """
     if score not in SCORES:
         raise ValueError(f"unknown score {score!r}; choose from {', '.join(SCORES)}")
@@ -110,8 +110,8 @@ def node_scores(
             found.append(constant + _smallest_sum(bounds, hidden, vector, rows, block))
         return torch.maximum(*found)
     vector, constant = _last_lines(layers, intervals[-1], weights)
-    assert view is not None
-    assert product is not None
+    if view is None or product is None:
+        raise ValueError(f"the {score} score needs view and product, X W_1 of the view")
     count = len(bounds.budget)
     full = view_matrix(view, count, dtype=product.dtype)
     part = full if rows is None else view_matrix(view, count, dtype=product.dtype, rows=rows)
@@ -123,7 +123,8 @@ def node_scores(
 def _first(first: Interval | None, product: Tensor | None) -> Interval:
     if first is not None:
         return first
-    assert product is not None
+    if product is None:
+        raise ValueError("the certified score of one layer needs first, or product")
     return Interval.point(product)
 
 

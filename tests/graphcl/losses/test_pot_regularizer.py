@@ -306,3 +306,30 @@ def test_a_step_holds_nothing_of_size_n_by_n_nor_e_by_d(
     assert largest.entries <= 3 * (edges.shape[1] + nodes)
     assert largest.entries < edges.shape[1] * width / 4
     assert largest.entries < nodes * nodes / 100
+
+
+def test_certified_scores_without_gradients_are_bounds_between_refreshes() -> None:
+    setup = Setup()
+    regularizer, fresh = POTRegularizer("certified", refresh=5), POTRegularizer("certified")
+    setup.loss(regularizer)
+    regularizer.after_step(0, 10)
+    with torch.no_grad():
+        for parameter in setup.encoder.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        for found, wanted in zip(setup.scores(regularizer), setup.scores(fresh), strict=True):
+            assert torch.equal(found, wanted)
+    changed = zip(setup.scores(regularizer), setup.scores(fresh), strict=True)
+    assert not any(torch.equal(found, wanted) for found, wanted in changed)
+
+
+@pytest.mark.parametrize("nodes", [12, 9])
+def test_kept_intervals_are_not_those_of_another_graph(nodes: int) -> None:
+    setup, other = Setup(), Setup(nodes)
+    other.encoder = setup.encoder
+    other.x = other.x + 1
+    regularizer = POTRegularizer(refresh=5)
+    setup.loss(regularizer)
+    regularizer.after_step(0, 10)
+    found = other.scores(regularizer)
+    for one, wanted in zip(found, other.scores(POTRegularizer(refresh=5)), strict=True):
+        assert torch.equal(one, wanted)

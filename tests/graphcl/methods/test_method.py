@@ -235,8 +235,6 @@ def test_bad_graphs_are_told(build: Any, graph: Data) -> None:
                 method.prepare(Data(x=given, edge_index=edges))
             with pytest.raises(ValueError, match=r"features of 2 of 31 nodes .* first is node 5"):
                 method(given, edges)
-            with pytest.raises(ValueError, match=r"features of 2 of 31 nodes .* first is node 5"):
-                method(x.to_sparse_coo(), edges)
     with pytest.raises(ValueError, match="no node features"):
         method.prepare(Data(edge_index=edges))
     with pytest.raises(ValueError, match=r"no nodes: x has shape \(0, 12\)"):
@@ -266,3 +264,65 @@ def test_repeated_edges_and_self_loops_are_taken(build: Any, graph: Data) -> Non
     ):
         found = losses(build(12), Data(x=graph.x, edge_index=edges), 3)
         assert all(abs(value) < 100 for value in found)
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csc])
+def test_features_of_another_layout_or_shape_are_refused(
+    build: Any, graph: Data, layout: torch.layout
+) -> None:
+    method = build(12)
+    for bad, match in (
+        (graph.x.to_sparse(layout=layout), r"layout torch.sparse_cs?[co]o?; give x.to_sparse_csr"),
+        (graph.x[:, 0], r"must be \(N, F\), got \(31,\)"),
+    ):
+        for call in (method, method.embed):
+            with pytest.raises(ValueError, match=match):
+                call(bad, graph.edge_index)
+
+
+def test_embedding_tells_of_features_that_are_not_finite(build: Any, graph: Data) -> None:
+    method, x = build(12), graph.x.clone()
+    method.embed(x, graph.edge_index)
+    x[3, 1] = torch.nan  # the same tensor, changed since it was looked at
+    with pytest.raises(ValueError, match="the first is node 3"):
+        method.embed(x, graph.edge_index)
+
+
+def test_backward_inside_autocast(build: Any, graph: Data) -> None:
+    method = build(12)
+    x = graph.x.to_sparse_csr()
+    with torch.autocast("cpu", torch.bfloat16):
+        method(x, graph.edge_index).backward()
+    found = [p.grad for p in method.parameters() if p.grad is not None]
+    assert found
+    assert all(grad.isfinite().all() for grad in found)
+
+
+def test_embedding_keeps_parts_in_their_own_mode(build: Any, graph: Data) -> None:
+    method = build(12)
+    frozen = list(method.children())[-1].eval()
+    method.embed(graph.x, graph.edge_index)
+    assert method.training
+    assert not frozen.training
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.int16])
+def test_edges_of_other_integer_types(build: Any, graph: Data, kind: torch.dtype) -> None:
+    found = []
+    for edges in (graph.edge_index, graph.edge_index.to(kind)):
+        torch.manual_seed(0)
+        method = build(12)
+        found += [method(graph.x, edges).detach(), method.embed(graph.x, edges)]
+    torch.testing.assert_close(found[2:], found[:2])
+
+
+def test_graphs_of_another_size_with_the_same_edges() -> None:
+    ring = torch.stack([torch.arange(8), (torch.arange(8) + 1) % 8])
+    ring = torch.cat([ring, ring.flip(0)], 1)
+    host = GRACE(4, 8, edge_budget="mean")
+    named = GCooL(4, 8, communities="louvain")
+    for nodes in (8, 10):
+        x = torch.randn(nodes, 4)
+        assert [len(budget) for budget in host.budgets(x, ring)] == [nodes, nodes]
+        assert named.communities(x, ring).shape == (nodes,)
+        assert named(x, ring).isfinite()

@@ -220,7 +220,7 @@ def test_bad_settings_and_inputs_are_named(graph: Data) -> None:
         x[5, 3] = value
         with pytest.raises(ValueError, match="the first is node 5"):
             build().pretrain(x, graph.edge_index)
-    with pytest.raises(ValueError, match="edges name nodes"):
+    with pytest.raises(ValueError, match="node ids 0 to 29, num_nodes is 10"):
         build()(graph.x[:10], graph.edge_index)
     with pytest.raises(RuntimeError, match="call the method first"):
         build().latest()
@@ -275,3 +275,40 @@ def test_new_centres_in_training_are_reproducible(graph: Data) -> None:
 def test_new_centres_need_a_count() -> None:
     with pytest.raises(ValueError, match="recentre must be an integer of at least 0, got -1"):
         build(recentre=-1)
+
+
+def test_positives_follow_edges_that_are_changed_in_place(graph: Data) -> None:
+    method, edges = build(), graph.edge_index.clone()
+    before = method.positives(edges, 31)[0]
+    edges.fill_(0)
+    pairs, weight = method.positives(edges, 31)
+    assert not torch.equal(pairs, before)
+    wanted = influence_pairs(edges, 31, 1, keep=64)
+    assert torch.equal(pairs, wanted[0])
+    assert torch.equal(weight, wanted[1])
+
+
+def test_a_centre_without_a_cluster_of_k_means_stays() -> None:
+    method = build(6, 3, recentre=1, pretrain_epochs=0)
+    x = torch.cat([torch.ones(5, 6), -torch.ones(5, 6)])
+    edges = torch.tensor([[0], [1]])
+    method.pretrain(x, edges)
+    method.after_step(0, 3)
+    before = method.centres.detach().clone()
+    method(x, edges)
+    moved = (method.centres.detach() - before).norm(dim=1)
+    assert bool((moved == 0).any())
+    assert float(method.centres.detach().norm(dim=1).min()) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"freedom": 0.0}, "freedom must be finite and positive, got 0.0"),
+        ({"pretrain_lr": -1.0}, "pretrain_lr must be finite and positive, got -1.0"),
+        ({"keep": 0}, "keep must be an integer of at least 1, got 0"),
+    ],
+)
+def test_settings_are_checked_before_training(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        build(**options)

@@ -93,3 +93,12 @@ def test_bad_graphs_and_rates() -> None:
     for edges, p, nodes, delta, words in cases:
         with pytest.raises(ValueError, match=words):
             edge_budgets(edges, p, nodes, delta=delta)
+
+
+def test_equal_rates_by_edge_are_one_rate() -> None:
+    star = torch.tensor([[0, 1, 0, 2, 0, 3], [1, 0, 2, 0, 3, 0]])
+    for delta in (0.05, 0.5, 0.9):
+        one = edge_budgets(star, 0.4, 4, delta=delta)
+        assert torch.equal(edge_budgets(star, torch.full((6,), 0.4), 4, delta=delta), one)
+    rates = torch.tensor([0.2, 0.2, 0.4, 0.4, 0.6, 0.6])  # a mean of 0.4: at least 3 * 0.4
+    assert edge_budgets(star, rates, 4, delta=0.5).tolist() == [2, 0, 0, 0]

@@ -8,8 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from graphcl.pot import contrast_weights, node_scores
-from graphcl.pot.intervals import clean_products, node_intervals
+from graphcl.pot import clean_products, contrast_weights, node_intervals, node_scores
 from graphcl.views import mask_features
 
 SLACK = 1e-10
@@ -374,6 +373,11 @@ def test_what_scores_refuse(problem: Any) -> None:
         deep.score("official", one.edge_index)
     with pytest.raises(ValueError, match="needs all nodes"):
         one.score("official", one.edge_index, rows=torch.tensor([0]))
+    with pytest.raises(ValueError, match="the pairwise score needs view and product"):
+        one.score("pairwise")
+    first = clean_products(deep.layers, deep.x)
+    with pytest.raises(ValueError, match="clean intervals of 3 layers need a product for each"):
+        node_intervals(deep.layers, deep.bounds(), first, sound=False)
 
 
 @pytest.mark.parametrize("kind", ["pairwise", "certified", "official"])
