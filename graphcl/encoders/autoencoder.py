@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphcl.kernels.sparse_product import sparse_product
+
 # Rows that are encoded at once. A backward pass then holds gradients of the wide layers for so many
 # rows alone: half of its memory, and they stay in the cache.
 _BLOCK = 1024
@@ -76,4 +78,4 @@ def _linear(layer: nn.Module, x: Tensor) -> Tensor:
         out: Tensor = layer(x)
         return out
     with torch.autocast(x.device.type, enabled=False):
-        return x @ layer.weight.t() + layer.bias
+        return sparse_product(x, layer.weight.t()) + layer.bias

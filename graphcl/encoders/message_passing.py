@@ -12,6 +12,7 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from graphcl.encoders.activations import activation as make_activation
 from graphcl.encoders.adjacency import can_multiply, sparse_adjacency
 from graphcl.encoders.heads import reset_layers
+from graphcl.kernels.sparse_product import sparse_product
 
 
 def grace_channels(num_hidden: int, layers: int = 2) -> list[int]:
@@ -150,8 +151,7 @@ class FeatureLinear(Linear):
         if x.layout != torch.sparse_csr:
             out: Tensor = super().forward(x)
             return out
-        with torch.autocast(x.device.type, enabled=False):
-            return x @ self.weight.t()
+        return sparse_product(x, self.weight.t())
 
 
 class GCNLayer(GCNConv):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from graphcl.encoders.adjacency import sparse_adjacency
+from graphcl.kernels.sparse_product import sparse_product
 
 Aggregation = Literal["gcn", "sum"]
 
@@ -91,7 +92,7 @@ class PropagationEncoder(nn.Module):
         steps = []
         with torch.autocast(x.device.type, enabled=False):
             for norm, dropout in zip(self.norms, self.dropouts, strict=True):
-                passed = dropout(norm(adjacency @ h.to(adjacency.dtype)))
+                passed = dropout(norm(sparse_product(adjacency, h)))
                 h = passed + h if self.residual else passed
                 steps.append(h)
         if self.jump is None:
@@ -109,9 +110,8 @@ class PropagationEncoder(nn.Module):
             kept = torch.sparse_csr_tensor(
                 x.crow_indices(), x.col_indices(), values, x.shape, check_invariants=False
             )
-        # The sparse product exists in no half precision.
         with torch.autocast(x.device.type, enabled=False):
-            return kept @ self.linear.weight.T + self.linear.bias
+            return sparse_product(kept, self.linear.weight.T) + self.linear.bias
 
     def _adjacency(self, edge_index: Tensor, nodes: int) -> Tensor:
         dtype = self.linear.weight.dtype

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from graphcl.hetero.propagation import propagate
+from graphcl.kernels.sparse_product import sparse_product
 from graphcl.metapaths.composition import MetaPath
 from graphcl.metapaths.neighbours import csr_matrix
 
@@ -53,7 +53,7 @@ class Contexts:
         for length, kind in enumerate(self.types, 1):
             g = h[kind]
             for matrix, transpose in reversed(self.steps[:length]):
-                g = propagate(matrix, g, transpose)
+                g = sparse_product(matrix, g, transpose)
             total = g if total is None else total + g
         assert total is not None
         return total

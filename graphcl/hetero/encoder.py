@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from graphcl.hetero.propagation import propagate
+from graphcl.kernels.sparse_product import sparse_product
 
 Norm = Literal["graph", "node"]
 
@@ -45,10 +45,10 @@ class MetaPathEncoder(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
 
     def forward(self, h: Tensor, adjacency: Tensor, transpose: Tensor | None) -> Tensor:
-        """Embed (N, D) rows along a CSR adjacency; see :func:`propagate` for its transpose."""
+        """Embed (N, D) rows along a CSR adjacency; see :func:`sparse_product` for its transpose."""
         for number, linear in enumerate(self.linears):
             if number:
                 h = self.activations[number - 1](h)
-            h = propagate(adjacency, self.dropout(linear(h)), transpose)
+            h = sparse_product(adjacency, self.dropout(linear(h)), transpose)
         shape = h.shape if self.norm == "graph" else h.shape[1:]
         return torch.nn.functional.layer_norm(h, shape)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
+from torch_geometric.nn.module_dict import ModuleDict
 
-from graphcl.hetero.propagation import propagate
+from graphcl.kernels.sparse_product import sparse_product
 from graphcl.metapaths.neighbours import csr_matrix
 from graphcl.views.coins import flip_coins
 
@@ -23,13 +24,19 @@ def node_features(data: HeteroData, kind: str) -> Tensor:
     """Features (N, F) of a node type, dense or CSR; one-hot rows in CSR where there are none.
 
     Raises:
-        ValueError: the features are not finite, or not float32 or float64.
+        ValueError: the features are not (N, F), dense or CSR, not finite, or not float32 or
+            float64.
     """
     x = data[kind].x if "x" in data[kind] else None
     if x is None:
         nodes = int(data[kind].num_nodes or 0)
         steps = torch.arange(nodes + 1)
         return csr_matrix(steps, steps[:-1], torch.ones(nodes), (nodes, nodes))
+    if x.dim() != 2 or x.layout not in (torch.strided, torch.sparse_csr):
+        raise ValueError(
+            f"features of {kind!r} are {tuple(x.shape)} in layout {x.layout}; give (N, F), dense "
+            "or in CSR layout"
+        )
     values = x.values() if x.layout == torch.sparse_csr else x
     if values.dtype not in (torch.float32, torch.float64):
         raise ValueError(
@@ -112,7 +119,7 @@ class TypeTransform(nn.Module):
         for kind, width in in_channels.items():
             if width < 1:
                 raise ValueError(f"node type {kind!r} has features of width {width}")
-        self.linears = nn.ModuleDict({k: nn.Linear(w, hidden) for k, w in in_channels.items()})
+        self.linears = ModuleDict({k: nn.Linear(w, hidden) for k, w in in_channels.items()})
         self.dropout, self.activation = nn.Dropout(dropout), nn.ELU()
         for linear in self.linears.values():
             assert isinstance(linear, nn.Linear)
@@ -126,6 +133,6 @@ class TypeTransform(nn.Module):
         if rows.transpose is None:
             h = linear(rows.x.to(dtype))
         else:
-            h = propagate(rows.x, linear.weight.T, rows.transpose).to(dtype) + linear.bias
+            h = sparse_product(rows.x, linear.weight.T, rows.transpose).to(dtype) + linear.bias
         out: Tensor = self.activation(self.dropout(h))
         return out

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.nn.parameter_dict import ParameterDict
 
 from graphcl.hetero.attention import SemanticAttention
 from graphcl.metapaths.composition import MetaPath
@@ -84,7 +85,7 @@ class SchemaEncoder(nn.Module):
                 f"sample must give a positive number for each type, got {dict(sample)}"
             )
         self.sample = dict(sample)
-        self.queries = nn.ParameterDict(
+        self.queries = ParameterDict(
             {kind: nn.Parameter(torch.empty(1, 2 * channels)) for kind in sample}
         )
         self.dropout = nn.Dropout(dropout)

@@ -8,18 +8,19 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
+from torch_geometric.utils import coalesce
 
 from graphcl.encoders.heads import ProjectionHead
 from graphcl.hetero.attention import SemanticAttention
 from graphcl.hetero.features import Rows, TypeTransform
 from graphcl.hetero.inputs import HeteroInputs
 from graphcl.hetero.positives import positive_pairs
-from graphcl.hetero.propagation import propagate
 from graphcl.hetero.schema import NeighbourLists, SchemaEncoder
+from graphcl.kernels.sparse_product import sparse_product
 from graphcl.losses.cross_view import HeCoLoss
 from graphcl.metapaths.composition import PathLike, compose
 from graphcl.metapaths.pathsim import top_neighbours
-from graphcl.methods.hetero_method import HeteroMethod, per_path
+from graphcl.methods.hetero_method import HeteroMethod, kept_neighbours
 
 
 class HeCo(HeteroMethod):
@@ -36,7 +37,7 @@ class HeCo(HeteroMethod):
         hidden: width D of the embeddings.
         sample: neighbours drawn in an epoch of each type, such as ``{"author": 7, "subject": 1}``
             (types that are left out are not in the schema view), or one number for all types that
-            a relation joins to the target.
+            a relation joins to the target, but the target itself.
         tau: temperature.
         balance: share :math:`\lambda` of the direction from meta-paths to schema.
         feature_dropout: of the transformed features.
@@ -73,6 +74,8 @@ class HeCo(HeteroMethod):
         super().__init__(in_channels, metapaths)
         if hidden < 1:
             raise ValueError(f"hidden must be positive, got {hidden}")
+        if not isinstance(positives, int) or positives < 1:
+            raise ValueError(f"positives must be an integer of at least 1, got {positives!r}")
         if positive_source not in ("stored", "computed"):
             raise ValueError(
                 f"unknown positive_source {positive_source!r}; choose stored or computed"
@@ -84,7 +87,7 @@ class HeCo(HeteroMethod):
                 f"sample names node types {sorted(unknown)}; there are {sorted(self.in_channels)}"
             )
         self.positives, self.positive_source = positives, positive_source
-        self.top_n = per_path("top_n", top_n, len(self.metapaths))
+        self.top_n = kept_neighbours(top_n, len(self.metapaths))
         self.types = TypeTransform(self.in_channels, hidden, feature_dropout)
         self.schema = SchemaEncoder(hidden, sizes, dropout=attention_dropout)
         count = len(self.metapaths)
@@ -105,12 +108,10 @@ class HeCo(HeteroMethod):
         graphs = tuple(
             top_neighbours(path, n, seed=seed) for path, n in zip(paths, self.top_n, strict=True)
         )
-        joined = {kind for a, _, b in data.edge_types if target in (a, b) for kind in (a, b)}
-        kinds = [k for k in self.schema.sample if not self.all_neighbours or k in joined - {target}]
-        lists = {kind: NeighbourLists.of(compose(data, [(target, kind)])) for kind in kinds}
+        lists = {kind: self._neighbours(data, target, kind) for kind in self._sampled(data, target)}
         store = data[target]
         if self.positive_source == "stored" and "positive_pairs" in store:
-            pairs = store.positive_pairs
+            pairs = coalesce(store.positive_pairs.long(), num_nodes=paths[0].num_nodes)
         else:
             pairs = positive_pairs(paths, self.positives, seed=seed)
         return HeteroInputs(
@@ -122,6 +123,29 @@ class HeCo(HeteroMethod):
             positives=pairs,
         ).to(self.place(data))
 
+    def _sampled(self, data: HeteroData, target: str) -> list[str]:
+        """Node types of the schema view."""
+        if not self.all_neighbours:
+            return list(self.schema.sample)
+        joined = {kind for a, _, b in data.edge_types if target in (a, b) for kind in (a, b)}
+        kinds = [kind for kind in self.schema.sample if kind in joined - {target}]
+        if not kinds:
+            raise ValueError(
+                f"no relation joins {target!r} to another node type, which the schema view is made "
+                f"of; to take {target!r} itself give sample={{{target!r}: 5}}"
+            )
+        return kinds
+
+    @staticmethod
+    def _neighbours(data: HeteroData, target: str, kind: str) -> NeighbourLists:
+        try:
+            return NeighbourLists.of(compose(data, [(target, kind)]))
+        except ValueError as error:
+            raise ValueError(
+                f"the schema view of {target!r} samples {kind!r}, but: {error}; or leave {kind!r} "
+                "out of sample"
+            ) from error
+
     def encode(self, graph: HeteroInputs) -> Tensor:
         """See :meth:`HeteroMethod.encode`: the meta-path view before its projection."""
         return self._along_paths(graph, self.types(graph.target, graph.x[graph.target]))
@@ -132,7 +156,7 @@ class HeCo(HeteroMethod):
             self.linears, self.activations, graph.adjacencies, strict=True
         ):
             assert isinstance(linear, nn.Linear)
-            passed = propagate(matrix, F.linear(own, linear.weight), matrix)
+            passed = sparse_product(matrix, F.linear(own, linear.weight), matrix)
             views.append(activation(passed + linear.bias))
         out: Tensor = self.attention(views)
         return out

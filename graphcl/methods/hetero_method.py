@@ -123,6 +123,19 @@ class HeteroMethod(Method):
         return self.embed(graph)
 
 
+def kept_neighbours(top_n: Any, count: int) -> tuple[int | None, ...]:
+    """Numbers of neighbours kept along each meta-path, ``None`` for all.
+
+    Raises:
+        ValueError: one of them is below 1, or a list of another length.
+    """
+    numbers = per_path("top_n", top_n, count)
+    for number in numbers:
+        if number is not None and (not isinstance(number, int) or number < 1):
+            raise ValueError(f"top_n must be an integer of at least 1, or None, got {number!r}")
+    return numbers
+
+
 def per_path(name: str, value: Any, count: int) -> tuple[Any, ...]:
     """One value for each meta-path: a list of them, or one that serves all.
 

@@ -21,7 +21,7 @@ from graphcl.losses.meow import MEOWLoss, cluster_counts
 from graphcl.metapaths.composition import PathLike
 from graphcl.metapaths.neighbours import mean_adjacency
 from graphcl.metapaths.pathsim import TIES, Ties, top_neighbours
-from graphcl.methods.hetero_method import HeteroMethod, per_path
+from graphcl.methods.hetero_method import HeteroMethod, kept_neighbours, per_path
 from graphcl.methods.rates import check_rate
 
 
@@ -69,12 +69,15 @@ class MetaPathViews(HeteroMethod):
     ) -> None:
         super().__init__(in_channels, metapaths)
         count = len(self.metapaths)
-        if hidden < 1:
-            raise ValueError(f"hidden must be positive, got {hidden}")
+        width = hidden if projection is None else projection
+        if min(hidden, width) < 1:
+            raise ValueError(
+                f"hidden and projection must be positive, got {hidden} and {projection}"
+            )
         if ties not in TIES:
             raise ValueError(f"unknown ties {ties!r}; choose from {', '.join(TIES)}")
         self.ties: Ties = ties
-        self.top_n = per_path("top_n", top_n, count)
+        self.top_n = kept_neighbours(top_n, count)
         self.mask_feature = check_rate("mask_feature", mask_feature)
         self.mask_edge = tuple(
             check_rate("mask_edge", rate) for rate in per_path("mask_edge", mask_edge, count)
@@ -87,7 +90,7 @@ class MetaPathViews(HeteroMethod):
         self.dropout = nn.Dropout(dropout)
         self.encoder = MetaPathEncoder(hidden, layers=layers, dropout=dropout, norm=norm)
         self.attention = SemanticAttention(hidden)
-        self.head = nn.Linear(hidden, projection or hidden)
+        self.head = nn.Linear(hidden, width)
         for linear in (*self.context_maps, self.head):
             assert isinstance(linear, nn.Linear)
             nn.init.xavier_normal_(linear.weight, gain=1.414)
@@ -214,16 +217,24 @@ class MEOW(MetaPathViews):
         super().__init__(in_channels, metapaths, hidden, **options)
         if recluster < 1:
             raise ValueError(f"recluster must be at least 1, got {recluster}")
+        if not isinstance(clusters, Sequence) or not clusters or not all(n > 0 for n in clusters):
+            raise ValueError(
+                f"clusters must be numbers of clusters such as [100, 300], got {clusters!r}"
+            )
         self.clusters, self.recluster = list(clusters), recluster
         self.loss = MEOWLoss(tau, proto_weight)
         self.register_buffer("labels", torch.empty(0, len(self.clusters), dtype=torch.long))
         self.register_buffer("epoch", torch.zeros((), dtype=torch.long))
+        self._clustered: HeteroInputs | None = None
 
     def forward(self, graph: HeteroInputs) -> Tensor:
         """See :meth:`HeteroMethod.forward`."""
         cluster_counts(graph.num_nodes, self.clusters)
         fine, coarse = (self.project(view) for view in self.views(graph))
-        if int(self.epoch) % self.recluster == 0 or len(self.labels) != len(fine):
+        # Labels from a checkpoint are of the first graph that comes.
+        other = self._clustered is not None and self._clustered is not graph
+        self._clustered = graph
+        if other or int(self.epoch) % self.recluster == 0 or len(self.labels) != len(fine):
             self.labels = cluster_labels(fine, self.clusters)
         loss: Tensor = self.loss(coarse, fine, self.labels)
         return loss

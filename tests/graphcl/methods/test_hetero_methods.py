@@ -387,3 +387,103 @@ def test_heco_keeps_the_nearest_along_a_path_through_hubs() -> None:
     assert torch.equal(whole.column, every[0].column)
     assert len(cut.column) < len(every[1].column)
     assert torch.equal(cut.column, top_neighbours(compose(data, "PSP"), 4).column)
+
+
+def test_any_name_of_a_node_type(build: Any) -> None:
+    data = HeteroData()
+    data["type"].x, data["field.of.study"].x = torch.randn(9, 4), torch.randn(5, 3)
+    edges = torch.stack([torch.arange(9), torch.arange(9) % 5])
+    data["type", "to", "field.of.study"].edge_index = edges
+    path = [("type", "field.of.study"), ("field.of.study", "type")]
+    options: dict[str, Any] = {"metapaths": [path]}
+    for name, builder in BUILDERS.items():
+        more = {"clusters": [2], "top_n": 3} if name == "meow" else {}
+        more = {"clusters": [2]} if name == "meow-node-norm" else more
+        if name == "meow-node-norm":
+            continue
+        method = builder(HeteroMethod.input_channels(data), **options, **more)
+        assert method(method.prepare(data)).isfinite()
+
+
+def test_features_of_another_layout_are_refused(build: Any) -> None:
+    data = academic()
+    method = build(data)
+    for bad in (data["paper"].x.to_sparse(), data["paper"].x.to_sparse_csc()):
+        data["paper"].x = bad
+        with pytest.raises(ValueError, match=r"features of 'paper' are .* in layout"):
+            method.prepare(data)
+    data["paper"].x = torch.randn(PAPERS)
+    with pytest.raises(ValueError, match=r"features of 'paper' are \(60,\)"):
+        method.prepare(data)
+    with pytest.raises(ValueError, match=r"features of 'paper' are \(60,\)"):
+        HeteroMethod.input_channels(data)
+
+
+def test_backward_inside_autocast(build: Any) -> None:
+    data = academic()
+    data["paper"].x = compact_features(data["paper"].x.relu(), density=1.0)
+    method = build(data)
+    with torch.autocast("cpu", torch.bfloat16):
+        method(method.prepare(data)).backward()
+    found = [p.grad for p in method.parameters() if p.grad is not None]
+    assert found
+    assert all(grad.isfinite().all() for grad in found)
+
+
+def test_meow_clusters_another_graph_of_the_same_size_anew() -> None:
+    first, second = academic(), academic(seed=1)
+    method = MEOW(MEOW.input_channels(first), hidden=8, clusters=[5], recluster=10)
+    one, two = method.prepare(first), method.prepare(second)
+    method(one)
+    method.after_step(0, 3)
+    labels = method.labels.clone()
+    method(one)
+    assert torch.equal(method.labels, labels)
+    method(two)
+    assert not torch.equal(method.labels, labels)
+
+
+def test_heco_names_what_the_schema_view_lacks() -> None:
+    data = HeteroData()
+    data["paper"].x, data["author"].x = torch.randn(6, 4), torch.randn(6, 4)
+    ring = torch.stack([torch.arange(6), (torch.arange(6) + 1) % 6])
+    data["paper", "cites", "paper"].edge_index = torch.cat([ring, ring.flip(0)], 1)
+    path = [("paper", "cites", "paper")] * 2
+    method = HeCo({"paper": 4}, [path], 8)
+    with pytest.raises(ValueError, match="no relation joins 'paper' to another node type"):
+        method.prepare(data)
+    own = HeCo({"paper": 4}, [path], 8, sample={"paper": 2})
+    assert own(own.prepare(data)).isfinite()
+    data["paper", "to", "author"].edge_index = ring
+    data["paper", "reviewed_by", "author"].edge_index = ring
+    both = HeCo(HeCo.input_channels(data), [path], 8)
+    with pytest.raises(ValueError, match="schema view of 'paper' samples 'author', but: "):
+        both.prepare(data)
+
+
+def test_heco_takes_a_stored_positive_once() -> None:
+    data = academic()
+    method = HeCo(HeCo.input_channels(data), hidden=8)
+    pairs = method.prepare(data).positives
+    data["paper"].positive_pairs = torch.cat([pairs, pairs[:, :7]], 1)
+    found = method.prepare(data).positives
+    assert sorted(zip(*found.tolist(), strict=True)) == sorted(zip(*pairs.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "match"),
+    [
+        (MEOW, {"clusters": 3}, r"clusters must be numbers of clusters .* got 3"),
+        (MEOW, {"clusters": [5, 0]}, r"clusters must be numbers of clusters .* got \[5, 0\]"),
+        (MEOW, {"clusters": []}, "clusters must be numbers of clusters"),
+        (MEOW, {"top_n": 0}, "top_n must be an integer of at least 1, or None, got 0"),
+        (AdaMEOW, {"projection": 0}, "projection must be positive, got 64 and 0"),
+        (HeCo, {"positives": 0}, "positives must be an integer of at least 1, got 0"),
+        (HeCo, {"top_n": [3, 0]}, "top_n must be an integer of at least 1, or None, got 0"),
+    ],
+)
+def test_settings_are_checked_when_a_method_is_made(
+    kind: type[HeteroMethod], options: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(ValueError, match=match):
+        kind(kind.input_channels(academic()), ["PAP", "PSP"], **options)
