@@ -76,9 +76,10 @@ def main() -> None:
     parser.add_argument("--validation-pairs", type=int, default=0, help="looked at, 0 for all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("runs/link-prediction-ogb"))
+    parser.add_argument("--out", type=Path, help="of one run; default runs/DATASET-PREDICTOR")
     parser.add_argument("--smoke", action="store_true", help="a graph of 60 nodes, two epochs")
     options = parser.parse_args()
+    options.out = options.out or Path(f"runs/{options.dataset}-{options.predictor}")
     torch.manual_seed(options.seed)
     if options.smoke:
         (x, split), options.epochs = small(options.dataset), 2
@@ -90,10 +91,9 @@ def main() -> None:
         x = torch.arange(split.num_nodes)  # no features: a vector for each node is learned
     predictor, completion, fit = SETTINGS[options.dataset]
     fit = fit | {"batch_size": options.batch_size or fit["batch_size"]}
-    width = predictor["hidden"]
-    encoder = encoder_for(options.dataset, len(x) if x.dim() == 1 else x.shape[1], width)
+    encoder = encoder_for(options.dataset, x.shape[-1], predictor["hidden"])
     more = completion if options.predictor == "ncnc" else {}
-    kind = (NCNC if more else NCN)(width, **predictor, **more)
+    kind = (NCNC if more else NCN)(predictor["hidden"], **predictor, **more)
     curve, rows, started = options.out / "curve.csv", [], time.perf_counter()
     if curve.exists() and (options.out / "run.pt").exists():
         rows = np.loadtxt(curve, delimiter=",", skiprows=1, ndmin=2).tolist()

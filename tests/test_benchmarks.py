@@ -162,6 +162,33 @@ def test_the_documents_have_the_committed_figures(name: str) -> None:
     assert with_tables(text) == text, f"run: python -m benchmarks report --into {name}"
 
 
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ("accuracy --only cora-gracee", "cora-grace"),
+        ("pot --only nosuch", "cora-gca"),
+        ("kg_negatives --only umsl", "umls"),
+        ("kg_negatives --only umls --regimes fwe", "few"),
+    ],
+)
+def test_work_that_is_not_there_is_refused(
+    words: str, known: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmarks", "run", *words.split()])
+    with pytest.raises(SystemExit):
+        main()
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert f"invalid choice: '{words.split()[-1]}'" in told
+    assert known in told
+
+
+def test_a_regime_that_a_named_graph_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "benchmarks run kg_negatives --only umls wn18rr --regimes few small"
+    monkeypatch.setattr("sys.argv", words.split())
+    with pytest.raises(ValueError, match="wn18rr has no regime few or small; choose from usual"):
+        main()
+
+
 def test_one_seed_has_no_standard_deviation() -> None:
     assert percent({"mean": 0.5, "std": 0.01, "values": [0.49, 0.51]}) == "50.00 ± 1.00"
     assert percent({"mean": 0.5, "std": 0.0, "values": [0.5]}, 1) == "50.0"

@@ -24,7 +24,10 @@ QUICK = {
         ["--smoke", "--dataset", "ogbl-ddi", "--predictor", "ncnc"],
         *(["--smoke", "--dataset", f"ogbl-{n}"] for n in ("collab", "citation2")),
     ],
-    "ogb_knowledge_graphs.py": [["--smoke", "--negatives", n] for n in ("inbatch", "hasa")],
+    "ogb_knowledge_graphs.py": [
+        ["--smoke", "--negatives", "inbatch"],
+        ["--smoke", "--negatives", "hasa", "--candidates", "10"],
+    ],
     "ogbn_arxiv.py": [
         ["--smoke", "--method", "grace", "--pot", "pairwise"],
         ["--smoke", "--method", "gcool", "--pot", "certified"],
@@ -57,3 +60,15 @@ def test_the_quick_form_runs(name: str, words: list[str], tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip()
+
+
+def test_no_more_candidates_are_drawn_than_a_graph_has(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "ogb_knowledge_graphs.py", "--smoke"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert "500 candidates are more than the graph has: 13 are drawn" in done.stdout
+    assert "candidates: 13 drawn entities" in done.stdout

@@ -25,6 +25,11 @@ class Entry(NamedTuple):
     oracle: bool = False
     """Whether the best epochs against the labels are given too, as papers on clustering do."""
 
+    @property
+    def name(self) -> str:
+        """As in ``--only``."""
+        return f"{self.dataset}-{self.method}"
+
 
 _CLUSTERING = ("accuracy", "nmi", "ari")
 _F1_BY_LABELS = ("macro_f1", "macro_f1@40", "macro_f1@20")
@@ -115,8 +120,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         nargs="*",
+        choices=[entry.name for entry in ENTRIES],
         default=None,
-        help="such as cora-grace; other rows stay as they are in the file of --json",
+        help="other rows stay as they are in the file of --json",
     )
 
 
@@ -125,15 +131,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     rows = []
     measured = {f"{row['dataset']}-{row['method']}": row for row in earlier_rows(options.json)}
     for entry in ENTRIES:
-        name = f"{entry.dataset}-{entry.method}"
-        if options.only and name not in options.only:
-            if name in measured:
-                rows.append(measured[name])
+        if options.only and entry.name not in options.only:
+            if entry.name in measured:
+                rows.append(measured[entry.name])
             continue
         metrics = run_experiment(
             entry.dataset,
             entry.method,
-            options.out / name,
+            options.out / entry.name,
             root=options.root,
             seeds=range(entry.seeds),
             protocol=entry.protocol,

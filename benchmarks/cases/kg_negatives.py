@@ -86,13 +86,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder", default=None, help=f"sentence transformer of {LANGUAGE}: a folder or hub name"
     )
-    parser.add_argument("--regimes", nargs="+", default=["usual"], help="usual, few, small")
+    parser.add_argument(
+        "--regimes",
+        nargs="+",
+        choices=dict.fromkeys(name for regimes in REGIMES.values() for name in regimes),
+        default=["usual"],
+    )
     parser.add_argument(
         "--rates", type=float, nargs="+", default=list(RATES), help="learning rates to choose from"
     )
     parser.add_argument(
         "--only",
         nargs="*",
+        choices=REGIMES,
         default=None,
         help="datasets; other rows stay as they are in the file of --json",
     )
@@ -102,6 +108,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train what has not been trained under ``--out`` and collect the run files."""
     if LANGUAGE in options.methods and not options.encoder:
         raise ValueError(f"{LANGUAGE} reads texts: give the language model as --encoder FOLDER")
+    for dataset in options.only or ():
+        if not REGIMES[dataset].keys() & set(options.regimes):
+            raise ValueError(
+                f"{dataset} has no regime {' or '.join(options.regimes)}; choose from "
+                f"{', '.join(REGIMES[dataset])}"
+            )
     rows = {_key(row): row for row in earlier_rows(options.json)}
     for dataset, regimes in REGIMES.items():
         if options.only and dataset not in options.only:

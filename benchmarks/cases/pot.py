@@ -48,8 +48,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         nargs="*",
+        choices=[entry.name for entry in ENTRIES],
         default=None,
-        help="such as cora-grace; other rows stay as they are in the file of --json",
+        help="other rows stay as they are in the file of --json",
     )
 
 

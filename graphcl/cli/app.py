@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -40,15 +41,28 @@ MatmulPrecision = Annotated[
     ),
 ]
 
+_LOADERS = {
+    "batch_size": ("neighbor", "cluster"),
+    "fan_out": ("neighbor",),
+    "partition": ("cluster",),
+}
+"""Options of train, and the loaders that read them."""
+_TASKS = {"protocol": ("classify",), "probe": ("classify",), "oracle": ("cluster",)}
+"""Options of evaluate, and the tasks that read them."""
+
 
 def run() -> None:
     """Run the command line; mistakes of the user end in one line, not in a traceback."""
     try:
         app()
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
-        message = f"[red]graphcl:[/red] {escape(str(error))}"
-        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
+        _tell_end(str(error))
         raise SystemExit(2) from None
+
+
+def _tell_end(why: str) -> None:
+    message = f"[red]graphcl:[/red] {escape(why)}"
+    Console(stderr=True).print(message, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -206,41 +220,50 @@ def train(
     from graphcl.train.processes import is_first
     from graphcl.train.recipes import parse_overrides
 
-    _refuse_unused(context, loader)
+    _refuse_unused(context, "loader", loader, _LOADERS)
     torch.set_float32_matmul_precision(matmul_precision)
     overrides = parse_overrides([*(settings or []), *_further(context)])
     if epochs is not None:
+        if overrides.get("epochs", epochs) != epochs:
+            raise ValueError(
+                f"--epochs {epochs} and --set epochs={overrides['epochs']} differ; give one of them"
+            )
         overrides["epochs"] = epochs
-    metrics = run_experiment(
-        dataset,
-        method,
-        out,
-        root=root,
-        seeds=range(seeds),
-        protocol=protocol,
-        overrides=overrides,
-        pot=pot,
-        classifier=probe,
-        held_out_links=hold_out_links,
-        selection=selection,
-        oracle=oracle,
-        approximation=approximation,
-        device=device,
-        precision=precision,
-        progress=progress,
-        tensorboard=tensorboard,
-        batching=Batching(
-            loader=loader,
-            batch_size=batch_size,
-            fan_out=tuple(parse_fan_out(fan_out)),
-            queue=queue,
-            momentum=key_momentum,
-            partition=partition,
-            hard_every=hard_every,
-        ),
-        devices=devices,
-        nodes=nodes,
-    )
+    try:
+        metrics = run_experiment(
+            dataset,
+            method,
+            out,
+            root=root,
+            seeds=range(seeds),
+            protocol=protocol,
+            overrides=overrides,
+            pot=pot,
+            classifier=probe,
+            held_out_links=hold_out_links,
+            selection=selection,
+            oracle=oracle,
+            approximation=approximation,
+            device=device,
+            precision=precision,
+            progress=progress,
+            tensorboard=tensorboard,
+            batching=Batching(
+                loader=loader,
+                batch_size=batch_size,
+                fan_out=tuple(parse_fan_out(fan_out)),
+                queue=queue,
+                momentum=key_momentum,
+                partition=partition,
+                hard_every=hard_every,
+            ),
+            devices=devices,
+            nodes=nodes,
+        )
+    except KeyboardInterrupt:
+        if is_first(devices * nodes):
+            _tell_end(f"interrupted; the same command continues the run in {out}")
+        raise
     if is_first(devices * nodes):
         show_metrics(console, metrics)
         console.print(escape(f"written to {out}"))
@@ -254,24 +277,22 @@ def _further(context: typer.Context) -> list[str]:
     return list(context.args)
 
 
-def _refuse_unused(context: typer.Context, loader: str) -> None:
-    """Refuse options of batches that the loader does not read: a forgotten --loader, mostly."""
-    readers = {
-        "batch_size": ("neighbor", "cluster"),
-        "fan_out": ("neighbor",),
-        "partition": ("cluster",),
-    }
-    for name, loaders in readers.items():
+def _refuse_unused(
+    context: typer.Context, choice: str, chosen: str, readers: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Refuse options that are not read with what was chosen: a forgotten choice, mostly."""
+    for name, values in readers.items():
         source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE" and loader not in loaders:
+        if source is not None and source.name == "COMMANDLINE" and chosen not in values:
             raise ValueError(
-                f"--{name.replace('_', '-')} has no effect with --loader {loader}; it is for "
-                f"--loader {' or '.join(loaders)}"
+                f"--{name.replace('_', '-')} has no effect with --{choice} {chosen}; it is for "
+                f"--{choice} {' or '.join(values)}"
             )
 
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     run: Annotated[Path, typer.Option(help="Run directory.")],
     task: Annotated[
         Literal["classify", "cluster", "links"], typer.Option(help="What to measure.")
@@ -294,6 +315,7 @@ def evaluate(
     from graphcl.cli.report import show_metrics
     from graphcl.train.evaluation import evaluate_run
 
+    _refuse_unused(context, "task", task, _TASKS)
     metrics = evaluate_run(run, task, root=root, protocol=protocol, classifier=probe, oracle=oracle)
     show_metrics(console, metrics)
 

@@ -33,7 +33,10 @@ def plot_run(run: str | os.PathLike[str], *, seed: int | None = None) -> list[Pa
     """
     folder = Path(run).expanduser()
     if not (folder / "metrics.json").exists():
-        raise ValueError(f"{folder} holds no finished run: metrics.json is missing")
+        raise ValueError(
+            f"{folder} holds no finished run (metrics.json is missing); run or continue it with: "
+            "graphcl train"
+        )
     metrics = read_json(folder / "metrics.json")
     seed = metrics["seeds"][0] if seed is None else seed
     if seed not in metrics["seeds"]:

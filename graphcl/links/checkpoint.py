@@ -15,6 +15,9 @@ from torch import Tensor
 from graphcl.data.cache import UNREADABLE
 from graphcl.data.files import replacing
 
+_NAMED = 4
+"""Differences that a message names; another model brings dozens."""
+
 
 class LinkCheckpoint:
     """The state of a run between two epochs, written completely or not at all.
@@ -51,8 +54,10 @@ class LinkCheckpoint:
             if run.get(key) != self.run.get(key)
         ]
         if differing:
+            further = len(differing) - _NAMED
+            named = [*differing[:_NAMED], *([f"{further} more"] if further > 0 else [])]
             raise ValueError(
-                f"{self.path} is of another run ({'; '.join(differing)}); give another file, or "
+                f"{self.path} is of another run ({'; '.join(named)}); give another file, or "
                 "remove this one"
             )
         return dict(state)

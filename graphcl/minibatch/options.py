@@ -61,7 +61,9 @@ class Batching:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+            raise ValueError(
+                f"momentum (graphcl train --key-momentum) must lie in [0, 1), got {self.momentum}"
+            )
         if self.loader == "full" and self.queue:
             raise ValueError(
                 f"a queue of {self.queue} has no effect on the full graph, where every node is a "
@@ -69,10 +71,14 @@ class Batching:
             )
         if self.momentum != Batching.momentum and not self.queue:
             raise ValueError(
-                f"momentum={self.momentum} is of the keys of a queue, and there is none: set queue"
+                f"momentum={self.momentum} (graphcl train --key-momentum) is of the keys of a "
+                "queue, and there is none: set queue"
             )
         if self.loader != "neighbor" and self.hard_every:
-            raise ValueError("hard_every orders the seeds of loader 'neighbor' only")
+            raise ValueError(
+                f"hard_every={self.hard_every} orders the seeds of loader 'neighbor', not of "
+                f"{self.loader!r}: set hard_every to 0 or choose loader 'neighbor'"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for ``config.json``."""

@@ -61,10 +61,11 @@ def evaluate_run(
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}; choose from {', '.join(TASKS)}")
     config = read_json(folder / "config.json")
-    protocol = protocol or config["protocol"]
     classifier = classifier or config["classifier"]
-    if protocol == CLUSTERING and task == "classify":  # no protocol of a probe
-        protocol = next(iter(dataset_info(config["dataset"]).protocols), None)
+    if protocol is None:
+        protocol = config["protocol"]
+        if protocol == CLUSTERING and task == "classify":  # no protocol of a probe
+            protocol = next(iter(dataset_info(config["dataset"]).protocols), None)
     data = load_dataset(config["dataset"], root)
     started = time.perf_counter()
     values: list[dict[str, float]] = []

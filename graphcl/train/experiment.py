@@ -106,7 +106,7 @@ def run_experiment(
         held_out_links: share of edges kept from training as test links (half as many again as
             validation links), for an honest link probe; 0 trains on the whole graph. None is 0.1
             for graphs that are there for link prediction, and 0 for others. A graph of OGB is
-            always tested on its official links.
+            always tested on its official links; a share of its own is refused.
         selection: of methods that cluster: whose weights count, without labels; see
             :class:`~graphcl.train.clustering.ClusterTrace`.
         oracle: of methods that cluster: also report the best epochs against the labels, by name.
@@ -151,9 +151,14 @@ def run_experiment(
             f"{settings.method} does not cluster; selection, oracle and approximation are for "
             "methods that do"
         )
+    official = info.name.startswith("ogbl-")
     if held_out_links is None:
-        drawn = info.task == "links" and not info.name.startswith("ogbl-")
-        held_out_links = 0.1 if drawn else 0.0
+        held_out_links = 0.1 if info.task == "links" and not official else 0.0
+    elif held_out_links and official:
+        raise ValueError(
+            f"{info.name} is tested on its official links: leave out held_out_links="
+            f"{held_out_links:g} (graphcl train --hold-out-links)"
+        )
     folder = Path(out).expanduser()
     if not all((folder / f"seed-{seed}" / "result.json").exists() for seed in seeds):
         device_places(device, devices)
@@ -175,6 +180,8 @@ def run_experiment(
         config["batching"] = batching.as_dict()
     if devices * nodes > 1:
         config["processes"] = devices * nodes
+    if (products := torch.get_float32_matmul_precision()) != "highest":
+        config["matmul_precision"] = products
     data = load_dataset(dataset, root)
     wanted = method_class(method).takes
     if not isinstance(data, wanted):
@@ -349,6 +356,7 @@ def _summary(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) ->
         name: mean(one[name] for one in spent if name in one)
         for name in dict.fromkeys(name for one in spent for name in one)
     }
+    probed = config["protocol"] not in (None, PROTOCOL)
     oracle = {"oracle": ORACLE} if config.get("oracle") else {}
     found = [result["compactness"] for result in results if "compactness" in result]
     compactness = {name: spread([one[name] for one in found]) for name in found[0]} if found else {}
@@ -357,6 +365,7 @@ def _summary(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) ->
         "method": config["method"],
         **({"pot": {**config["pot"], **compactness}} if "pot" in config else {}),
         "protocol": config["protocol"],
+        **({"classifier": config["classifier"]} if probed else {}),
         **oracle,
         "seeds": config["seeds"],
         "epochs": [result["epochs"] for result in results],

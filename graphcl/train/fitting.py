@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -134,6 +135,7 @@ def fit(
         ValueError: the graph has no features, the device or the precision is not known, or the
             method does not train in batches.
         FloatingPointError: the loss is not finite.
+        KeyboardInterrupt: Ctrl-C; a call with the same arguments continues.
         ProcessLost: another process has ended; the message says how to continue.
     """
     check_precision(precision)
@@ -203,7 +205,7 @@ def fit(
                 method.pretrain(graph.x, graph.edge_index, preparation)
             finally:
                 preparation.close()
-        with telling_of_lost_processes(saved):
+        with telling_of_lost_processes(saved), _interruptible():
             trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
     method.to(target)
     best.restore(method)
@@ -222,6 +224,19 @@ def fit(
         prepare_seconds=preparation.seconds_spent(),
         graph=graph,
     )
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C interrupt as usual; Lightning ends the process and ignores it from then on."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from ended
+        raise
 
 
 @contextlib.contextmanager

@@ -46,9 +46,13 @@ def run() -> None:
     try:
         app()
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
-        message = f"[red]kge:[/red] {escape(str(error))}"
-        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
+        _tell_end(str(error))
         raise SystemExit(2) from None
+
+
+def _tell_end(why: str) -> None:
+    message = f"[red]kge:[/red] {escape(why)}"
+    Console(stderr=True).print(message, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -139,20 +143,25 @@ def train(
     from kge.experiment.running import run_experiment
 
     torch.set_float32_matmul_precision(matmul_precision)
-    metrics = run_experiment(
-        dataset,
-        model,
-        negatives,
-        out,
-        loss=loss,
-        root=root,
-        epochs=epochs,
-        seeds=range(seeds),
-        overrides=parse_overrides([*(settings or []), *_further(context)]),
-        device=device,
-        progress=progress,
-        tell=_tell,
-    )
+    overrides = parse_overrides([*(settings or []), *_further(context)])
+    try:
+        metrics = run_experiment(
+            dataset,
+            model,
+            negatives,
+            out,
+            loss=loss,
+            root=root,
+            epochs=epochs,
+            seeds=range(seeds),
+            overrides=overrides,
+            device=device,
+            progress=progress,
+            tell=_tell,
+        )
+    except KeyboardInterrupt:
+        _tell_end(f"interrupted; the same command continues the run in {out}")
+        raise
     show_metrics(console, metrics)
     console.print(escape(f"written to {out}"))
 
@@ -191,6 +200,11 @@ def evaluate(
     from kge.cli.report import show_metrics
     from kge.experiment.running import evaluate_run
 
+    if candidates is not None and protocol != "ogb":
+        raise ValueError(
+            f"--candidates {candidates} has no effect with --protocol {protocol}; it is for "
+            "--protocol ogb"
+        )
     metrics = evaluate_run(
         run,
         root=root,

@@ -113,6 +113,8 @@ def run_experiment(
         "texts": texts_digest(settings, graph),
         "seeds": list(seeds),
     }
+    if (products := torch.get_float32_matmul_precision()) != "highest":
+        config["matmul_precision"] = products
     with claimed(folder, config):
         results = [
             _one_seed(

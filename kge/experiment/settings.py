@@ -137,8 +137,10 @@ def settings_for(
     optimizer = str(values.pop("optimizer", "adam"))
     optimizer = choose("optimizer", _plain(optimizer), _names(optimizer_resolver))
     if "epochs" in values:
-        epochs = values.pop("epochs") if epochs is None else epochs
-        values.pop("epochs", None)
+        given = values.pop("epochs")
+        if epochs is not None and epochs != given:
+            raise ValueError(f"epochs={epochs} and the setting epochs={given} differ; give one")
+        epochs = given
     epochs = 100 if epochs is None else epochs
     if not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"epochs must be a whole number from 1, got {epochs!r}")

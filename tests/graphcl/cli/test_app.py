@@ -1,6 +1,7 @@
 """Commands of ``graphcl``, and how mistakes are told."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,34 @@ def test_the_precision_of_products_is_set_and_noted(
         assert command(*train("--matmul-precision", precision, out=run)).code == 0
         metrics = json.loads((run / "metrics.json").read_text())
         assert metrics["environment"]["matmul_precision"] == precision
+    shown = command(*train("--seeds", 2, out=tmp_path / "medium"))
+    assert "another experiment (matmul_precision: 'medium' there, None now)" in shown.err
+
+
+def test_the_probe_is_shown(command: Any, tmp_path: Path) -> None:
+    shown = command(*train("--probe", "adam", out=tmp_path))
+    assert "protocol random10, probe adam" in " ".join(shown.out.split())
+
+
+def test_epochs_are_given_once(command: Any, tmp_path: Path) -> None:
+    assert command(*train("--set", "epochs=3", out=tmp_path / "alike")).code == 0
+
+
+@pytest.mark.parametrize("progress", ["--progress", "--no-progress"])
+def test_ctrl_c_says_how_to_go_on(
+    progress: str, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr("graphcl.methods.GRACE.after_step", interrupted)
+        shown = command(*train(progress, out=tmp_path))
+    assert shown.code not in (0, 2)
+    assert f"graphcl: interrupted; the same command continues the run in {tmp_path}\n" in shown.err
+    assert signal.getsignal(signal.SIGINT) == handler
+    assert command(*train(out=tmp_path)).code == 0
 
 
 def test_train_shows_progress_where_it_is_wanted(command: Any, tmp_path: Path) -> None:
@@ -163,6 +192,40 @@ def mistakes(out: Path) -> dict[str, tuple[tuple, str]]:
         "dataset": (train(out=out, dataset="karat"), "Did you mean 'karate'?"),
         "markup": (train(out=out, dataset="[/]"), "unknown dataset '[/]'"),
         "method": (train(out=out, method="graec"), "unknown method 'graec'; choose from"),
+        "epochs twice": (
+            train("--set", "epochs=5", out=out),
+            "--epochs 3 and --set epochs=5 differ; give one of them",
+        ),
+        "loader of hard batches": (
+            train("--hard-every", 2, out=out),
+            "hard_every=2 orders the seeds of loader 'neighbor', not of 'full': set hard_every to",
+        ),
+        "no queue": (
+            train("--loader", "neighbor", "--key-momentum", 0.5, out=out),
+            "momentum=0.5 (graphcl train --key-momentum) is of the keys of a queue",
+        ),
+        "no provable training": (
+            train("--set", "kappa=0.4", out=out),
+            "grace has no setting 'kappa' without provable training: choose its score by pot "
+            "(graphcl train --pot). Known: hidden,",
+        ),
+        "official links": (
+            train("--hold-out-links", 0.3, out=out, dataset="ogbl-collab"),
+            "ogbl-collab is tested on its official links: leave out held_out_links=0.3",
+        ),
+        **{
+            f"{option} for {task}": (
+                ("evaluate", "--run", out, "--task", task, option, *value),
+                f"{option} has no effect with --task {task}; it is for --task {reader}",
+            )
+            for task, option, value, reader in (
+                ("cluster", "--protocol", ["public"], "classify"),
+                ("cluster", "--probe", ["adam"], "classify"),
+                ("classify", "--oracle", [], "cluster"),
+                ("links", "--oracle", [], "cluster"),
+                ("links", "--probe", ["logistic"], "classify"),
+            )
+        },
         "setting": (train("--set", "taus=1", out=out), "no setting 'taus' (did you mean 'tau'?)"),
         "no value": (train("--set", "tau", out=out), "--set takes key=value, got 'tau'"),
         "bad value": (train("--set", "lr=fast", out=out), "lr must be float, got 'fast'"),
@@ -171,7 +234,7 @@ def mistakes(out: Path) -> dict[str, tuple[tuple, str]]:
         "device": (train("--device", "x", out=out), "unknown device 'x'"),
         "methods": (("methods", "graec"), "unknown method 'graec'"),
         "evaluate": (("evaluate", "--run", out), "holds no finished run"),
-        "plot": (("plot", "--run", out), "holds no finished run"),
+        "plot": (("plot", "--run", out), "run or continue it with: graphcl train"),
     }
 
 

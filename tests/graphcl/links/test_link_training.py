@@ -351,6 +351,10 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     options: dict[str, Any] = {"batch_size": 64, "k": 20, "progress": False, "epochs": 1}
     with pytest.raises(ValueError, match=r"another run.*dropout: 0.0 there, 0.5 now"):
         fit_links(*other, x, split, checkpoint=file, **options)
+    wide = PropagationEncoder(5, 16), NCN(16, 16)
+    with pytest.raises(ValueError, match=r"\d+ more\); give another file") as raised:
+        fit_links(*wide, x, split, checkpoint=file, **options)
+    assert str(raised.value).count(" there, ") == 4
     fitted(NCN, epochs=3, checkpoint=file)
     with pytest.raises(ValueError, match="has 3 epochs already, epochs=2 is less"):
         fitted(NCN, epochs=2, checkpoint=file)

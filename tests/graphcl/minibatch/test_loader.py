@@ -69,7 +69,8 @@ def test_a_loader_continues_inside_of_an_epoch(graph: Data) -> None:
         ({"fan_out": (10, 0)}, r"fan_out needs .*, got \(10, 0\)"),
         ({"loader": "neighbor", "queue": -1}, "queue must not be negative, got -1"),
         ({"queue": 10}, "a queue of 10 has no effect on the full graph"),
-        ({"loader": "cluster", "hard_every": 2}, "loader 'neighbor' only"),
+        ({"loader": "cluster", "hard_every": 2}, "hard_every=2 .*, not of 'cluster'"),
+        ({"loader": "neighbor", "momentum": 1.5}, r"--key-momentum\) must lie in .*, got 1.5"),
     ],
 )
 def test_settings_without_a_meaning(options: dict[str, Any], message: str) -> None:

@@ -137,6 +137,8 @@ def test_what_is_no_finished_run(full: Path, tmp_path: Path) -> None:
         evaluate_run(full, "rank")
     with pytest.raises(ValueError, match="unknown protocol 'random11'"):
         evaluate_run(full, protocol="random11")
+    with pytest.raises(ValueError, match="unknown protocol 'clustering'"):
+        evaluate_run(full, protocol="clustering")
 
 
 def test_a_run_of_clusters_is_classified_by_the_data_sets_protocol(tmp_path: Path) -> None:
@@ -144,6 +146,8 @@ def test_a_run_of_clusters_is_classified_by_the_data_sets_protocol(tmp_path: Pat
     run_experiment("karate", "pamcgc", tmp_path, **{**OPTIONS, "overrides": small})
     assert read(tmp_path / "config.json")["protocol"] == "clustering"
     assert evaluate_run(tmp_path)["protocol"] == "random10"
+    with pytest.raises(ValueError, match="unknown protocol 'clustering'"):
+        evaluate_run(tmp_path, protocol="clustering")
 
 
 @pytest.mark.real_data

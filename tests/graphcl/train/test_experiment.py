@@ -89,6 +89,7 @@ def test_metrics_have_the_documented_form(tmp_path: Path) -> None:
     metrics = run(tmp_path, seeds=(0, 1, 3))
     assert (metrics["dataset"], metrics["method"]) == ("karate", "grace")
     assert (metrics["protocol"], metrics["selection"]) == ("random10", "validation")
+    assert metrics["classifier"] == "logistic"
     assert metrics["seeds"] == [0, 1, 3]
     assert metrics["epochs"] == [3, 3, 3]
     names = {"accuracy", "micro_f1", "macro_f1", "validation_accuracy"}
@@ -212,6 +213,18 @@ def test_another_experiment_in_the_same_folder(
     assert read(tmp_path / "config.json")["method"] == "grace"
 
 
+def test_another_precision_of_products_is_another_experiment(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    before = torch.get_float32_matmul_precision()
+    request.addfinalizer(lambda: torch.set_float32_matmul_precision(before))
+    run(tmp_path)
+    assert "matmul_precision" not in read(tmp_path / "config.json")  # as in earlier versions
+    torch.set_float32_matmul_precision("medium")
+    with pytest.raises(ValueError, match="matmul_precision: None there, 'medium' now"):
+        run(tmp_path)
+
+
 def test_settings_are_compared_as_they_are_stored(tmp_path: Path, trained: list[int]) -> None:
     for rates in ([0.1, 0.2], (0.1, 0.2)):
         run(tmp_path, overrides={**SMALL, "drop_edge": rates})
@@ -238,6 +251,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
         {"seeds": ()},
         {"seeds": (0, 0)},
         {"dataset": "karat"},
+        {"dataset": "ogbl-collab", "held_out_links": 0.3},
     ],
     ids=lambda mistake: " ".join(mistake),
 )
@@ -245,7 +259,8 @@ def test_a_mistake_is_told_before_training_and_takes_no_folder(
     mistake: dict[str, Any], tmp_path: Path, trained: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(
-        ValueError, match=r"random11|no train_mask|forest|\[2, 0\]|closeness|17|aba|seeds|karat"
+        ValueError,
+        match=r"random11|no train_mask|forest|\[2, 0\]|closeness|17|aba|seeds|karat|official",
     ):
         run(tmp_path / "run", **mistake)
     assert not list(tmp_path.rglob("checkpoint.ckpt"))

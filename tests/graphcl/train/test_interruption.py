@@ -109,6 +109,7 @@ def test_the_same_command_continues_after_ctrl_c(
     code, shown = end_when(start(["-m", "graphcl", *command(broken)]), first, signal.SIGINT)
     assert code != 0
     assert "Traceback" not in shown
+    assert f"interrupted; the same command continues the run in {broken}" in shown
     assert not (broken / "metrics.json").exists()
     kept = first.stat().st_mtime_ns
 

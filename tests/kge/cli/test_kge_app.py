@@ -117,6 +117,21 @@ def test_the_precision_of_products_is_set_and_noted(
         assert command(*train("--matmul-precision", precision, out=run)).code == 0
         metrics = json.loads((run / "metrics.json").read_text())
         assert metrics["environment"]["matmul_precision"] == precision
+    assert "matmul_precision" not in json.loads((run / "config.json").read_text())
+    shown = command(*train("--seeds", 2, out=tmp_path / "medium"))
+    assert "another experiment (matmul_precision: 'medium' there, None now)" in shown.err
+
+
+def test_ctrl_c_says_how_to_go_on(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kge.experiment.running.rank", interrupted)
+    shown = command(*train(out=tmp_path))
+    assert shown.code not in (0, 2)
+    assert f"kge: interrupted; the same command continues the run in {tmp_path}\n" in shown.err
 
 
 def test_train_shows_progress_where_it_is_wanted(command: Any, tmp_path: Path) -> None:
@@ -138,6 +153,7 @@ def test_train_shows_progress_where_it_is_wanted(command: Any, tmp_path: Path) -
         ({"more": ("--set", "lr")}, "--set takes key=value"),
         ({"more": ("--device", "gpu")}, "unknown device 'gpu'"),
         ({"more": ("--loss", "nsa")}, "unknown loss 'nsa'"),
+        ({"more": ("--set", "epochs=5")}, "epochs=2 and the setting epochs=5 differ; give one"),
         ({"more": ("--set", "unseen=maybe")}, "unseen must be keep or drop"),
     ],
 )
@@ -173,6 +189,9 @@ def test_evaluate(command: Any, finished: Path) -> None:
     assert "20 drawn entities" in shown.out
     assert (finished / "metrics-ogb.json").exists()
     assert command("evaluate", "--run", finished / "none").code == 2
+    shown = command("evaluate", "--run", finished, "--candidates", 5)
+    assert shown.code == 2
+    assert "--candidates 5 has no effect with --protocol filtered" in shown.err
 
 
 def test_negatives(command: Any, finished: Path, tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_settings_of_in_batch_training_are_the_loops() -> None:
         ({"overrides": {"frequency": 0}}, "frequency must be a whole number from 1"),
         ({"overrides": {"patience": -1}}, "patience must be a whole number from 0"),
         ({"epochs": 0}, "epochs must be a whole number from 1, got 0"),
+        ({"epochs": 5, "overrides": {"epochs": 40}}, "epochs=5 and the setting epochs=40 differ"),
         ({"overrides": {"epochs": 1.5}}, "epochs must be a whole number from 1, got 1.5"),
         ({"negatives": "inbatch", "loss": "hasa"}, "in-batch training has its own loss"),
     ],
@@ -82,7 +83,7 @@ def test_mistakes(changes: dict[str, Any], message: str) -> None:
 
 def test_epochs_as_a_setting() -> None:
     assert settings_for("distmult", "uniform", overrides={"epochs": 40}).epochs == 40
-    assert settings_for("distmult", "uniform", epochs=5, overrides={"epochs": 40}).epochs == 5
+    assert settings_for("distmult", "uniform", epochs=40, overrides={"epochs": 40}).epochs == 40
     every = settings_for("distmult", "uniform", epochs=40).options["stopping"]["frequency"]
     assert every == 2
 
