@@ -16,6 +16,7 @@ from graphcl.hetero.contexts import Contexts
 from graphcl.hetero.encoder import MetaPathEncoder, Norm
 from graphcl.hetero.features import Rows, TypeTransform
 from graphcl.hetero.inputs import HeteroInputs
+from graphcl.kernels.kept import Kept
 from graphcl.kernels.unit_rows import unit_rows
 from graphcl.losses.meow import MEOWLoss, cluster_counts
 from graphcl.metapaths.composition import PathLike
@@ -225,15 +226,16 @@ class MEOW(MetaPathViews):
         self.loss = MEOWLoss(tau, proto_weight)
         self.register_buffer("labels", torch.empty(0, len(self.clusters), dtype=torch.long))
         self.register_buffer("epoch", torch.zeros((), dtype=torch.long))
-        self._clustered: HeteroInputs | None = None
+        self._clustered: Kept[None] | None = None
 
     def forward(self, graph: HeteroInputs) -> Tensor:
         """See :meth:`HeteroMethod.forward`."""
         cluster_counts(graph.num_nodes, self.clusters)
         fine, coarse = (self.project(view) for view in self.views(graph))
         # Labels from a checkpoint are of the first graph that comes.
-        other = self._clustered is not None and self._clustered is not graph
-        self._clustered = graph
+        sources = (graph.x[graph.target].x, *graph.adjacencies)  # a loader hands them on in new inputs
+        other = self._clustered is not None and not self._clustered.is_of(*sources)
+        self._clustered = Kept(None, *sources)
         if other or int(self.epoch) % self.recluster == 0 or len(self.labels) != len(fine):
             self.labels = cluster_labels(fine, self.clusters)
         loss: Tensor = self.loss(coarse, fine, self.labels)

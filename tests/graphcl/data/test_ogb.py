@@ -253,9 +253,7 @@ def test_training_uses_the_official_links_and_split(
     assert 0 <= found["metrics"]["accuracy"]["mean"] <= 1
     saved(root, "ogbl-ddi", {"edge_index": both_ways(edges()), "num_nodes": N}, link_split())
     known("ogbl-ddi", edges=120)
-    found = run_experiment(
-        "ogbl-ddi", "grace", tmp_path / "b", overrides=small, held_out_links=0.5, **options
-    )
+    found = run_experiment("ogbl-ddi", "grace", tmp_path / "b", overrides=small, **options)
     with np.load(tmp_path / "b" / "embeddings.npz") as arrays:
         embeddings = torch.from_numpy(arrays["embeddings"])
     links = official_links(load_dataset("ogbl-ddi", root))
