@@ -120,6 +120,11 @@ class TypeTransform(nn.Module):
             if width < 1:
                 raise ValueError(f"node type {kind!r} has features of width {width}")
         self.linears = ModuleDict({k: nn.Linear(w, hidden) for k, w in in_channels.items()})
+        if len(self.linears) < len(in_channels):  # ModuleDict writes "c#" for "c."
+            raise ValueError(
+                f"rename node types whose names PyG stores as one: {sorted(in_channels)} become "
+                f"{sorted(self.linears.keys())}"
+            )
         self.dropout, self.activation = nn.Dropout(dropout), nn.ELU()
         for linear in self.linears.values():
             assert isinstance(linear, nn.Linear)

@@ -77,6 +77,7 @@ class ClusterWeight(TileWeight):
 
 def _narrowed(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     """Labels in int32, numbered anew where they do not fit."""
+    queries, keys = queries.long(), keys.long()  # few operations know uint16 to uint64
     ends = [int(end) for labels in (queries, keys) if labels.numel() for end in labels.aminmax()]
     if ends and not -(2**31) <= min(ends) <= max(ends) < 2**31:
         together = torch.cat([queries, keys]).unique(return_inverse=True)[1]

@@ -35,7 +35,7 @@ class SimilarityFilter(SimilarityWeight):
         if math.isnan(threshold):
             raise ValueError(f"threshold must be a number, got {threshold}")
         self.threshold = threshold
-        self._limit = threshold + 1e-6 * abs(threshold)
+        self._limit = threshold * (1 + math.copysign(1e-6, threshold))
         super().__init__(self._log_weight)
 
     def _log_weight(self, similarity: Tensor) -> Tensor:

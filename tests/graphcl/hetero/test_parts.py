@@ -131,6 +131,12 @@ def test_clusterings_find_planted_groups_and_follow_the_seed() -> None:
     assert len(cluster_labels(torch.ones(5, 2), [3])[:, 0].unique()) == 1
 
 
+@pytest.mark.parametrize("names", [("c#", "c."), ("type", "<type>")])
+def test_node_types_that_pyg_stores_under_one_name_are_told(names: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="rename node types"):
+        TypeTransform(dict.fromkeys(names, 3), 4)
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 def test_feature_rows_their_product_and_their_masks(sparse: bool) -> None:
     x = torch.relu(torch.randn(40, 9))

@@ -378,7 +378,8 @@ def test_an_embedding_of_nan_is_not_left_out() -> None:
 def test_labels_may_be_any_integers() -> None:
     y, label = torch.eye(4), torch.arange(4)[:, None]
     for loss in (MEOWLoss(1.0, 0.0), MEOWLoss(1.0), PrototypeLoss(1.0)):
-        assert torch.equal(loss(y, y, label << 32), loss(y, y, label))
+        for other in (label << 32, label.to(torch.uint8), label.to(torch.uint32)):
+            assert torch.equal(loss(y, y, other), loss(y, y, label))
     for loss in (MEOWLoss(), PrototypeLoss()):
         with pytest.raises(ValueError, match=r"\(4, M\) with M > 0, got \(4, 0\)"):
             loss(y, y, label[:, :0])

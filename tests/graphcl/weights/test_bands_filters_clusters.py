@@ -1,5 +1,6 @@
 """Ambiguous band, similarity filter, same-cluster exclusion, weights by other vectors."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_a_flat_band_is_infonce(views: Views) -> None:
     )
 
 
-@pytest.mark.parametrize("threshold", [-2.0, 0.0, 0.5, 1.5])
+@pytest.mark.parametrize("threshold", [-math.inf, -2.0, -0.5, 0.0, 0.5, 1.5, math.inf])
 def test_filter_leaves_out_what_is_too_similar(
     views: Views, dense_loss: Any, agree: Any, threshold: float
 ) -> None:
