@@ -233,7 +233,8 @@ class MEOW(MetaPathViews):
         cluster_counts(graph.num_nodes, self.clusters)
         fine, coarse = (self.project(view) for view in self.views(graph))
         # Labels from a checkpoint are of the first graph that comes.
-        sources = (graph.x[graph.target].x, *graph.adjacencies)  # a loader hands them on in new inputs
+        # A loader hands the same tensors on in new inputs.
+        sources = (graph.x[graph.target].x, *graph.adjacencies)
         other = self._clustered is not None and not self._clustered.is_of(*sources)
         self._clustered = Kept(None, *sources)
         if other or int(self.epoch) % self.recluster == 0 or len(self.labels) != len(fine):
