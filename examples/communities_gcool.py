@@ -1,6 +1,6 @@
 """gCooL: embeddings, a linear probe and the communities that were learned on the way.
 
-python examples/communities_gcool.py --dataset amazon-photo --root DATA --epochs 1500 --lr 0.01
+python examples/communities_gcool.py --dataset amazon-photo --root DATA --epochs 2900 --lr 0.01
 
 The method is used as a plain module in a plain loop, with the settings of its recipe. Expected
 accuracy of this command: see benchmarks/README.md.
