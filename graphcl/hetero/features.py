@@ -119,7 +119,10 @@ class TypeTransform(nn.Module):
         for kind, width in in_channels.items():
             if width < 1:
                 raise ValueError(f"node type {kind!r} has features of width {width}")
-        self.linears = ModuleDict({k: nn.Linear(w, hidden) for k, w in in_channels.items()})
+        try:
+            self.linears = ModuleDict({k: nn.Linear(w, hidden) for k, w in in_channels.items()})
+        except KeyError as error:  # "training" and other attributes of modules
+            raise ValueError(f"rename a node type: {error.args[0]}") from error
         if len(self.linears) < len(in_channels):  # ModuleDict writes "c#" for "c."
             raise ValueError(
                 f"rename node types whose names PyG stores as one: {sorted(in_channels)} become "

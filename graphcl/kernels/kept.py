@@ -1,9 +1,10 @@
-"""What was derived from tensors, kept while the same tensors are passed unchanged."""
+"""What was derived from tensors, kept while equal tensors are passed."""
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 T = TypeVar("T")
@@ -12,35 +13,61 @@ T = TypeVar("T")
 class Kept(Generic[T]):
     """A value, and what it was derived from.
 
+    It is not part of a pickle, which would hold the graph: an unpickled one is of no sources.
+    Copies of a module share it. Changes that torch does not count (of tensors made in inference
+    mode, by ``.data`` or by numpy) go unseen.
+
     Args:
         value: what is kept.
-        sources: tensors, told apart by identity and by whether they were changed in place since,
-            and other things, told apart by equality.
+        sources: tensors and other things, told apart by equality. Of the same tensor only the
+            count of its changes in place is compared.
 
     Example:
         >>> import torch
         >>> edges = torch.tensor([[0], [1]])
         >>> degrees = Kept(edges.flatten().bincount(), edges)
-        >>> degrees.is_of(edges), degrees.is_of(edges.clone())
-        (True, False)
+        >>> degrees.is_of(edges), degrees.is_of(edges.clone()), degrees.is_of(edges.flip(0))
+        (True, True, False)
         >>> degrees.is_of(edges.fill_(0))
         False
     """
 
     def __init__(self, value: T, *sources: object) -> None:
-        self.value, self._sources = value, sources
+        self.value, self.sources = value, sources
         self._versions = [version(source) for source in sources]
 
     def is_of(self, *sources: object) -> bool:
         """Whether the value belongs to these sources."""
-        return len(sources) == len(self._sources) and all(
-            (mine is its if isinstance(its, Tensor) else mine == its) and version(its) == then
-            for mine, its, then in zip(self._sources, sources, self._versions, strict=True)
+        return len(sources) == len(self.sources) and all(
+            version(its) == then and _equal(mine, its)
+            for mine, its, then in zip(sources, self.sources, self._versions, strict=True)
         )
+
+    def __deepcopy__(self, memo: Any) -> Kept[T]:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Kept, (None,)
+
+
+def _equal(mine: object, its: object) -> bool:
+    if mine is its:
+        return True
+    if not isinstance(mine, Tensor) or not isinstance(its, Tensor):
+        return type(mine) is type(its) and mine == its
+    kinds = [(one.shape, one.dtype, one.device, one.layout) for one in (mine, its)]
+    if kinds[0] != kinds[1]:
+        return False
+    if mine.layout == torch.strided:
+        return torch.equal(mine, its)
+    if mine.layout != torch.sparse_csr:
+        return False
+    parts = [(one.crow_indices(), one.col_indices(), one.values()) for one in (mine, its)]
+    return all(torch.equal(*pair) for pair in zip(*parts, strict=True))
 
 
 def version(source: object) -> int:
-    """How often a tensor was changed in place; 0 for what cannot be."""
+    """How often a tensor was changed in place; 0 for what has no count."""
     if not isinstance(source, Tensor) or source.is_inference():
         return 0
     return source._version

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def sparse_product(matrix: Tensor, h: Tensor, transpose: Tensor | None = None) -> Tensor:
-    """``matrix @ h`` for a CSR matrix without gradient, in float32 or float64.
+    """``matrix @ h`` for a CSR matrix, in float32 or float64.
 
     Sparse products exist in no half precision: autocasting is off here, and in the backward pass.
 
@@ -25,6 +25,8 @@ def sparse_product(matrix: Tensor, h: Tensor, transpose: Tensor | None = None) -
             matrix = matrix.double()
             transpose = None if transpose is None else transpose.double()
         h = h.to(matrix.dtype)
+        if matrix.requires_grad:
+            return matrix @ h
         product: Tensor = _Product.apply(matrix, transpose, h)
         return product
 

@@ -118,6 +118,7 @@ class POTRegularizer(nn.Module):
             # Part of checkpoints, so that a continued run goes on with the same intervals.
             self.register_buffer("kept", torch.empty(0))
         self._bounds: Kept[list[AdjacencyBounds]] | None = None
+        self._features: Kept[None] = Kept(None)
 
     def forward(
         self,
@@ -212,11 +213,15 @@ class POTRegularizer(nn.Module):
     def _bounds_of(
         self, x: Tensor, edge_index: Tensor, budgets: Sequence[Tensor], dtype: torch.dtype
     ) -> list[AdjacencyBounds]:
-        """Bounds of both budgets, computed once while the same tensors are passed."""
-        graph = (x, edge_index, *budgets, dtype)
-        if self._bounds is None or not self._bounds.is_of(*graph):
-            if self._bounds is not None and self.refresh > 1:
-                self.kept = self.kept.new_empty(0)  # intervals of another graph
+        """Bounds of both budgets, computed once for a graph; another graph's intervals go."""
+        graph = (edge_index, *budgets, dtype)
+        known = self._bounds is not None and self._bounds.is_of(*graph)
+        # Learned features move with the weights and keep their intervals until the next refresh.
+        same = known and (x.requires_grad or self._features.is_of(x))
+        if self.refresh > 1 and self._features.sources and not same:
+            self.kept = self.kept.new_empty(0)
+        self._features = Kept(None, x)
+        if self._bounds is None or not known:
             refine = self.score != "official"  # the release takes every edge for droppable
             bounds = [
                 adjacency_bounds(edge_index, one, dtype=dtype, refine=refine) for one in budgets

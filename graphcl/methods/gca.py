@@ -46,6 +46,7 @@ class GCA(GRACE):
         super().__init__(in_channels, hidden, **options)
         self.scheme = check_centrality(scheme)
         self.threshold = check_rate("threshold", threshold)
+        self._importance: Kept[Tensor] | None = None
         self._probabilities: Kept[list[tuple[Tensor, Tensor]]] | None = None
         self._whole: list[tuple[Tensor, Tensor]] = []
 
@@ -84,8 +85,12 @@ class GCA(GRACE):
         Computed once for a graph and kept while the same tensors are passed.
         """
         if self._probabilities is None or not self._probabilities.is_of(x, edge_index):
-            importance = centrality(self.scheme, edge_index, x.shape[0])
-            found = [
+            nodes = x.shape[0]
+            if self._importance is None or not self._importance.is_of(edge_index, nodes):
+                found = centrality(self.scheme, edge_index, nodes)
+                self._importance = Kept(found, edge_index, nodes)
+            importance = self._importance.value
+            probabilities = [
                 (
                     edge_drop_probabilities(
                         edge_index, importance, drop, threshold=self.threshold
@@ -96,5 +101,5 @@ class GCA(GRACE):
                 )
                 for drop, mask in zip(self.drop_edge, self.mask_feature, strict=True)
             ]
-            self._probabilities = Kept(found, x, edge_index)
+            self._probabilities = Kept(probabilities, x, edge_index)
         return self._probabilities.value

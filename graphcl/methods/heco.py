@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import ClassVar, Literal
 
 import torch.nn.functional as F
@@ -74,7 +75,7 @@ class HeCo(HeteroMethod):
         super().__init__(in_channels, metapaths)
         if hidden < 1:
             raise ValueError(f"hidden must be positive, got {hidden}")
-        if not isinstance(positives, int) or positives < 1:
+        if not isinstance(positives, Integral) or positives < 1:
             raise ValueError(f"positives must be an integer of at least 1, got {positives!r}")
         if positive_source not in ("stored", "computed"):
             raise ValueError(
@@ -86,7 +87,7 @@ class HeCo(HeteroMethod):
             raise ValueError(
                 f"sample names node types {sorted(unknown)}; there are {sorted(self.in_channels)}"
             )
-        self.positives, self.positive_source = positives, positive_source
+        self.positives, self.positive_source = int(positives), positive_source
         self.top_n = kept_neighbours(top_n, len(self.metapaths))
         self.types = TypeTransform(self.in_channels, hidden, feature_dropout)
         self.schema = SchemaEncoder(hidden, sizes, dropout=attention_dropout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -131,9 +132,9 @@ def kept_neighbours(top_n: Any, count: int) -> tuple[int | None, ...]:
     """
     numbers = per_path("top_n", top_n, count)
     for number in numbers:
-        if number is not None and (not isinstance(number, int) or number < 1):
+        if number is not None and (not isinstance(number, Integral) or number < 1):
             raise ValueError(f"top_n must be an integer of at least 1, or None, got {number!r}")
-    return numbers
+    return tuple(None if number is None else int(number) for number in numbers)
 
 
 def per_path(name: str, value: Any, count: int) -> tuple[Any, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -218,24 +219,24 @@ class MEOW(MetaPathViews):
         super().__init__(in_channels, metapaths, hidden, **options)
         if recluster < 1:
             raise ValueError(f"recluster must be at least 1, got {recluster}")
-        if not isinstance(clusters, Sequence) or not clusters or not all(n > 0 for n in clusters):
+        numbers = list(clusters) if isinstance(clusters, Iterable) else []
+        if not numbers or not all(isinstance(n, Integral) and n > 0 for n in numbers):
             raise ValueError(
                 f"clusters must be numbers of clusters such as [100, 300], got {clusters!r}"
             )
-        self.clusters, self.recluster = list(clusters), recluster
+        self.clusters, self.recluster = [int(n) for n in numbers], recluster
         self.loss = MEOWLoss(tau, proto_weight)
         self.register_buffer("labels", torch.empty(0, len(self.clusters), dtype=torch.long))
         self.register_buffer("epoch", torch.zeros((), dtype=torch.long))
-        self._clustered: Kept[None] | None = None
+        self._clustered: Kept[None] = Kept(None)
 
     def forward(self, graph: HeteroInputs) -> Tensor:
         """See :meth:`HeteroMethod.forward`."""
         cluster_counts(graph.num_nodes, self.clusters)
         fine, coarse = (self.project(view) for view in self.views(graph))
         # Labels from a checkpoint are of the first graph that comes.
-        # A loader hands the same tensors on in new inputs.
-        sources = (graph.x[graph.target].x, *graph.adjacencies)
-        other = self._clustered is not None and not self._clustered.is_of(*sources)
+        sources = (*(rows.x for rows in graph.x.values()), *graph.adjacencies)
+        other = bool(self._clustered.sources) and not self._clustered.is_of(*sources)
         self._clustered = Kept(None, *sources)
         if other or int(self.epoch) % self.recluster == 0 or len(self.labels) != len(fine):
             self.labels = cluster_labels(fine, self.clusters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import ClassVar, Literal
 
 import torch
@@ -118,7 +119,7 @@ class PamCGC(ClusteringMethod):
             ("pretrain_batch", pretrain_batch, 1),
             *([] if keep is None else [("keep", keep, 1)]),
         ):
-            if not isinstance(value, int) or value < low:
+            if not isinstance(value, Integral) or value < low:
                 raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
         self.alpha, self.beta = alpha, beta
         self.order, self.influence, self.keep, self.walks = order, influence, keep, walks

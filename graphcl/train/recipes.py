@@ -184,6 +184,7 @@ def settings_for(
             near = difflib.get_close_matches(key, known, 1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             if pot == "none" and key in pot_keys():
+                check_host(name, method_class(name), "pairwise")
                 hint = " without provable training: choose its score by pot (graphcl train --pot)"
             raise ValueError(f"{name} has no setting {key!r}{hint}. Known: {', '.join(known)}")
         values[key] = value

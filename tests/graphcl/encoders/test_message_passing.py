@@ -16,6 +16,7 @@ from graphcl.encoders.message_passing import (
     encoder,
     grace_channels,
 )
+from graphcl.kernels.sparse_product import sparse_product
 
 N, F = 23, 7
 NAMES = ["gcn", "gat", "sage"]
@@ -158,6 +159,13 @@ def test_no_edges_and_single_node(name: str) -> None:
     nothing = torch.empty(2, 0, dtype=torch.long)
     for rows in (1, 3):
         assert model(torch.randn(rows, F), nothing).isfinite().all()
+
+
+def test_a_sparse_matrix_has_its_gradient() -> None:
+    matrix, h = torch.eye(3).to_sparse_csr().requires_grad_(), torch.ones(3, 2)
+    sparse_product(matrix, h).sum().backward()
+    assert matrix.grad is not None
+    assert torch.equal(matrix.grad.to_dense().diagonal(), torch.full((3,), 2.0))
 
 
 @pytest.mark.parametrize(("model", "conv"), [(GCNEncoder, GCNConv), (SAGEEncoder, SAGEConv)])

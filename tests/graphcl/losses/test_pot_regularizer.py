@@ -333,3 +333,20 @@ def test_kept_intervals_are_not_those_of_another_graph(nodes: int) -> None:
     found = other.scores(regularizer)
     for one, wanted in zip(found, other.scores(POTRegularizer(refresh=5)), strict=True):
         assert torch.equal(one, wanted)
+
+
+@pytest.mark.parametrize("how", ["copied", "learned", "changed"])
+def test_copied_and_learned_features_keep_their_intervals(how: str) -> None:
+    setup = Setup()
+    setup.x.requires_grad_(how == "learned")
+    regularizer = POTRegularizer(refresh=5)
+    setup.loss(regularizer)
+    regularizer.after_step(0, 10)
+    kept = regularizer.kept.clone()
+    with torch.no_grad():
+        if how == "copied":
+            setup.x = setup.x.clone()
+        else:
+            setup.x += 0.1
+    setup.loss(regularizer)
+    assert torch.equal(regularizer.kept, kept) == (how != "changed")

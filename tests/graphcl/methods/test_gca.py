@@ -106,6 +106,9 @@ def test_probabilities_are_computed_once_per_graph(monkeypatch: pytest.MonkeyPat
     assert len(method.probabilities(first.x, cut)[0][0]) == 20
     assert len(method.probabilities(first.x, first.edge_index)[0][0]) == 24
     assert seen == [12, 7, 12, 12]
+    # Features that are learned change no centrality.
+    method.probabilities(first.x + 1, first.edge_index.clone())
+    assert seen == [12, 7, 12, 12]
 
 
 def test_cache_is_no_part_of_the_weights() -> None:

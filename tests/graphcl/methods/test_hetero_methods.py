@@ -1,5 +1,7 @@
 """MEOW, AdaMEOW and HeCo on small HeteroData; unit tests T7 and T8 of the specification."""
 
+import copy
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -444,6 +446,30 @@ def test_meow_clusters_another_graph_of_the_same_size_anew() -> None:
     assert torch.equal(method.labels, labels)
     method(two)
     assert not torch.equal(method.labels, labels)
+
+
+def test_meow_with_its_graph_is_copied_and_stored() -> None:
+    data = academic()
+    method = MEOW(MEOW.input_channels(data), hidden=8, clusters=[5], recluster=10)
+    graph = method.prepare(data)
+    method(graph)
+    method.after_step(0, 3)
+    stored = io.BytesIO()
+    torch.save(method, stored)
+    stored.seek(0)
+    for other in (copy.deepcopy(method), torch.load(stored, weights_only=False)):
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        other(graph)
+        assert torch.equal(other.labels, method.labels)
+
+
+def test_numbers_may_be_numpys() -> None:
+    widths = MEOW.input_channels(academic())
+    method = MEOW(widths, top_n=np.int64(3), clusters=np.array([4, 7]))
+    assert method.clusters == [4, 7]
+    assert HeCo(widths, positives=np.int64(2)).positives == 2
 
 
 def test_heco_names_what_the_schema_view_lacks() -> None:
