@@ -75,7 +75,7 @@ class HeCo(HeteroMethod):
         super().__init__(in_channels, metapaths)
         if hidden < 1:
             raise ValueError(f"hidden must be positive, got {hidden}")
-        if not isinstance(positives, Integral) or positives < 1:
+        if not isinstance(positives, int | Integral) or positives < 1:
             raise ValueError(f"positives must be an integer of at least 1, got {positives!r}")
         if positive_source not in ("stored", "computed"):
             raise ValueError(
