@@ -73,7 +73,7 @@ def _projection(embeddings: Any, labels: Any, name: str) -> Figure:
     """t-SNE of at most ``_MOST_NODES`` nodes, drawn with a fixed seed."""
     chosen = np.random.default_rng(0).permutation(len(embeddings))[:_MOST_NODES]
     perplexity = min(30.0, max(1.0, (len(chosen) - 1) / 3))
-    rows = embeddings[chosen]
+    rows = _scaled(embeddings[chosen])
     # Rows that are all alike (a collapsed run) have no principal components: scikit-learn crashes.
     start = "pca" if min(rows.shape) > 1 and np.ptp(rows, axis=0).any() else "random"
     points = TSNE(init=start, perplexity=perplexity, random_state=0).fit_transform(rows)
@@ -82,12 +82,30 @@ def _projection(embeddings: Any, labels: Any, name: str) -> Figure:
     if labels is None:
         axes.scatter(points[:, 0], points[:, 1], s=6)
     else:
-        drawn = axes.scatter(points[:, 0], points[:, 1], c=labels[chosen], cmap="tab20", s=6)
-        axes.legend(
-            *drawn.legend_elements(num=np.unique(labels).tolist()), title="class", fontsize="small"
+        classes, number = np.unique(labels, return_inverse=True)
+        many = len(classes) > 20
+        drawn = axes.scatter(
+            points[:, 0],
+            points[:, 1],
+            c=number[chosen],
+            cmap="nipy_spectral" if many else "tab20",
+            vmin=0,
+            vmax=len(classes) - 1 if many else 19,
+            s=6,
         )
+        if many:
+            figure.colorbar(drawn, label="number of the class")
+        else:
+            handles = drawn.legend_elements(num=range(len(classes)))[0]
+            axes.legend(handles, classes.tolist(), title="class", fontsize="small")
     axes.set(xticks=[], yticks=[], title=f"{name}: t-SNE of {len(chosen)} nodes")
     return figure
+
+
+def _scaled(rows: Any) -> Any:
+    """Rows whose largest entry is 1: variances and norms of tiny ones would vanish."""
+    largest = np.abs(rows).max(initial=0)
+    return rows / largest if largest > 0 else rows
 
 
 def _similarities(embeddings: Any, labels: Any, name: str) -> Figure:
@@ -95,6 +113,7 @@ def _similarities(embeddings: Any, labels: Any, name: str) -> Figure:
     random = np.random.default_rng(0)
     left, right = random.integers(len(embeddings), size=(2, _PAIRS))
     left, right = left[left != right], right[left != right]
+    embeddings = _scaled(embeddings)
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     cosine = (unit[left] * unit[right]).sum(1)
     figure = Figure(figsize=(6, 4))

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from graphcl.community.partitions import ordered_labels
@@ -37,7 +38,9 @@ def proximity_kernel(
 
     ``log`` takes the logarithm of every entry, which the paper finds to be better in most cases.
     Entries that are zero, between components or lost to rounding (below 1e-15 of the largest),
-    count as 1e-15 of the largest. This is a dense decomposition in O(N^3), for small graphs.
+    count as 1e-15 of the largest. Communicability grows by orders of magnitude with a component:
+    there it is the largest of the component, and entries between components count as 1e-15 of the
+    least within one. This is a dense decomposition in O(N^3), for small graphs.
 
     Args:
         edge_index: (2, E); directions and copies of an edge are one edge, self loops are left out.
@@ -71,6 +74,8 @@ def proximity_kernel(
     adjacency = torch.zeros(num_nodes, num_nodes, dtype=torch.float64)
     adjacency[edges[0], edges[1]] = 1
     adjacency = torch.maximum(adjacency, adjacency.T).fill_diagonal_(0)
+    if kernel == "communicability" and log:
+        return _log_communicability(adjacency, t)
     if kernel == "communicability":
         values, vectors = torch.linalg.eigh(adjacency)
         spectrum = (t * (values - values[-1])).exp()
@@ -81,6 +86,23 @@ def proximity_kernel(
     if not log:
         return proximity
     return proximity.clamp_min(1e-15 * float(proximity.max())).log()
+
+
+def _log_communicability(adjacency: Tensor, t: float) -> Tensor:
+    component = torch.from_numpy(connected_components(adjacency.numpy())[1])
+    blocks, top = [], 0.0
+    for number in range(int(component.max()) + 1):
+        nodes = (component == number).nonzero()[:, 0]
+        values, vectors = torch.linalg.eigh(adjacency[nodes][:, nodes])
+        block = (vectors * (t * (values - values[-1])).exp()) @ vectors.T
+        floor = 1e-15 * float(block.max())
+        blocks.append((nodes, block.clamp_min(floor).log() + t * values[-1]))
+        top = max(top, t * float(values[-1]))
+    least = min(float(block.min()) for _, block in blocks)
+    found = torch.full_like(adjacency, least + math.log(1e-15))
+    for nodes, block in blocks:
+        found[nodes[:, None], nodes] = block
+    return found - top
 
 
 def spectral_communities(

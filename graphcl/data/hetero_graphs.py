@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.transforms import ToUndirected
 
-from graphcl.data.plain_graphs import read_pairs
+from graphcl.data.plain_graphs import DAMAGES, read_pairs
 from graphcl.data.raw_files import RawFiles
 
 COUNTS = (20, 40, 60)
@@ -152,16 +151,22 @@ def read_hetero(spec: HeteroFiles, folder: Path) -> HeteroData:
 
 def _array(path: Path) -> np.ndarray:
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, EOFError) as error:
+        array = np.load(path, allow_pickle=False)
+    except DAMAGES as error:
         raise ValueError(f"{path} is not an array, or damaged: {error}") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise ValueError(f"{path} is not an array of numbers")
+    return array
 
 
 def _sparse(path: Path) -> sp.csr_matrix:
     try:
-        matrix = sp.load_npz(path).tocsr()
+        matrix = sp.load_npz(path)
+        if matrix.format in ("csc", "bsr"):  # converting follows their indices wherever they lead
+            matrix.check_format(full_check=True)
+        matrix = matrix.tocsr()
         matrix.check_format(full_check=True)
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGES as error:
         raise ValueError(f"{path} is not a sparse matrix, or damaged: {error}") from error
     return matrix
 

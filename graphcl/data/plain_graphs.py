@@ -1,6 +1,8 @@
 """Readers for the two plain file formats: sparse arrays in an npz, and a list of edges."""
 
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Data
 from torch_geometric.utils import remove_self_loops, to_undirected
+
+DAMAGES = (
+    *(ValueError, KeyError, EOFError, TypeError, AttributeError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+"""What numpy and scipy raise at files that are damaged, or not what their name says."""
 
 
 def read_attributed_npz(path: Path) -> Data:
@@ -28,7 +36,7 @@ def read_attributed_npz(path: Path) -> Data:
         with np.load(path, allow_pickle=False) as arrays:
             adjacency, features = _csr(arrays, "adj"), _csr(arrays, "attr")
             labels = arrays["labels"].astype(np.int64)
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGES as error:
         raise ValueError(f"{path} is not a graph in npz format, or damaged: {error}") from error
     n = labels.size
     if labels.ndim != 1 or adjacency.shape != (n, n) or features.shape[0] != n:

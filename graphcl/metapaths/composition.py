@@ -62,6 +62,12 @@ class MetaPath:
                 "that ends where it starts is needed"
             )
 
+    def there_and_back(self) -> bool:
+        """Whether its second half is the first one reversed, so that counts are symmetric."""
+        half = (len(self.hops) + 1) // 2
+        pairs = zip(self.hops[:half], self.hops[::-1], strict=False)
+        return all(hop.shape == back.T.shape and not (hop != back.T).nnz for hop, back in pairs)
+
     def diagonal(self) -> np.ndarray:
         """Number of instances from each node to itself, (N,)."""
         self.check_round_trip()

@@ -87,6 +87,11 @@ def top_neighbours(
         raise ValueError(f"n must be at least 1 (a node is its own neighbour), got {n}")
     if ties not in TIES:
         raise ValueError(f"unknown ties {ties!r}; choose from {', '.join(TIES)}")
+    if n is not None and not path.there_and_back():
+        raise ValueError(
+            f"PathSim of meta-path {path.name!r} is not defined: its way back is not the way there "
+            "reversed. Give a path there and back, such as PAP, or keep all neighbours (n=None)"
+        )
     own = path.diagonal()
     keys: list[TieKey] = [random_key(len(own), seed)]
     if ties == "value":

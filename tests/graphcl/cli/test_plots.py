@@ -66,6 +66,17 @@ def test_a_collapsed_run(shape: tuple[int, int], value: float, copy: Path) -> No
     assert [p.name for p in plot_run(copy)] == NAMES
 
 
+@pytest.mark.parametrize("classes", [3, 25])
+def test_tiny_rows_and_many_classes(classes: int, copy: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    path = copy / "seed-0" / "embeddings.npz"
+    pictures = []
+    for scale in (1.0, 2.0**-100):
+        np.savez(path, embeddings=rows * np.float32(scale), labels=np.arange(60) % classes * 7)
+        pictures.append([picture.read_bytes() for picture in plot_run(copy)])
+    assert pictures[0] == pictures[1]
+
+
 def test_what_cannot_be_drawn(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no finished run"):
         plot_run(tmp_path)

@@ -51,6 +51,16 @@ def test_components_are_far_apart_but_finite() -> None:
         assert spectral_communities(two, 4, 2, kernel=kernel, log=True).tolist() == [0, 0, 1, 1]
 
 
+def test_components_of_very_different_sizes_stay_apart() -> None:
+    """Communicability within the small ones is e^-39 of that within the large one."""
+    label = torch.tensor([0] * 45 + [1] * 6 + [2] * 6)
+    edges = ((label[:, None] == label) & ~torch.eye(57, dtype=torch.bool)).nonzero().T
+    found = spectral_communities(edges, 57, 3, log=True)
+    assert clustering_scores(label, found)["accuracy"] == 1
+    exact = proximity_kernel(edges[:, (edges < 45).all(0)], 45, log=True)
+    torch.testing.assert_close(proximity_kernel(edges, 57, log=True)[:45, :45], exact)
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("log", [False, True])
 def test_planted_blocks_are_found(kernel: str, log: bool) -> None:

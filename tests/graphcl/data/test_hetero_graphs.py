@@ -74,6 +74,8 @@ def test_what_is_read(tmp_path: Path) -> None:
         ({"a_feat": np.zeros((3, 2))}, "3 rows for 4 nodes 'actor'"),
         ({"m_feat": sp.csr_matrix((5, 3))}, "5 rows for 6 nodes 'movie'"),
         ({"val_40": np.array([6])}, "names nodes 6..6 of 6"),
+        ({"labels": np.array(list("abcdef"))}, "labels.npy is not an array of numbers"),
+        ({"a_feat": np.array([["x", "y"]] * 4)}, "a_feat.npy is not an array of numbers"),
     ],
 )
 def test_files_that_do_not_fit(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -86,6 +88,25 @@ def test_a_damaged_file(name: str, tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / name).write_bytes(b"something else")
     with pytest.raises(ValueError, match=f"{name} is not"):
+        read_hetero(SMALL, tmp_path)
+
+
+def test_a_sparse_matrix_that_is_none(tmp_path: Path) -> None:
+    path = write(tmp_path) / "m_feat.npz"
+    with path.open("wb") as file:
+        np.save(file, np.eye(6, 3))  # an array under the name of an archive
+    with pytest.raises(ValueError, match=r"m_feat\.npz is not a sparse matrix"):
+        read_hetero(SMALL, tmp_path)
+    columns = sp.csc_matrix(np.eye(6, 3))
+    columns.indices[1] = 50
+    sp.save_npz(path, columns)
+    with pytest.raises(ValueError, match=r"m_feat\.npz is not a sparse matrix"):
+        read_hetero(SMALL, tmp_path)
+    sp.save_npz(path, sp.csr_matrix(np.random.default_rng(0).random((6, 300))))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 - 40 : len(content) // 2 + 40] = bytes(80)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"m_feat\.npz is not a sparse matrix"):
         read_hetero(SMALL, tmp_path)
 
 

@@ -317,8 +317,11 @@ def test_a_path_that_does_not_lead_back_has_no_similarity() -> None:
     data["paper"].num_nodes = 4
     data["paper", "cites", "paper"].edge_index = torch.tensor([[1, 2, 3], [0, 1, 2]])
     path = compose(data, [("paper", "cites", "paper")] * 2)
-    with pytest.raises(ValueError, match="PathSim of nodes 2 and 0 is not defined"):
+    with pytest.raises(ValueError, match=r"PathSim of meta-path .* is not defined"):
         top_neighbours(path, 5)
+    counts = path.counts()
+    with pytest.raises(ValueError, match="PathSim of nodes 2 and 0 is not defined"):
+        path_sim(counts, counts.diagonal())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         graph = top_neighbours(path)  # all are kept: nothing is compared
