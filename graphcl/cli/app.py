@@ -283,8 +283,8 @@ def _refuse_unused(
     """Refuse options that are not read with what was chosen: a forgotten choice, mostly."""
     for name, values in readers.items():
         source = context.get_parameter_source(name)
-        asked = source is not None and source.name == "COMMANDLINE" and context.params[name]
-        if asked and chosen not in values:
+        asked = source is not None and source.name == "COMMANDLINE"
+        if asked and context.params[name] is not False and chosen not in values:
             raise ValueError(
                 f"--{name.replace('_', '-')} has no effect with --{choice} {chosen}; it is for "
                 f"--{choice} {' or '.join(values)}"

@@ -15,6 +15,8 @@ from graphcl.views.edges import check_edge_index
 
 Kernel = Literal["communicability", "heat", "regularized_laplacian"]
 KERNELS: tuple[Kernel, ...] = ("communicability", "heat", "regularized_laplacian")
+_FLOOR = 1e-15
+"""Least entry a logarithm is taken of, as a share of the largest."""
 
 
 def proximity_kernel(
@@ -74,18 +76,18 @@ def proximity_kernel(
     adjacency = torch.zeros(num_nodes, num_nodes, dtype=torch.float64)
     adjacency[edges[0], edges[1]] = 1
     adjacency = torch.maximum(adjacency, adjacency.T).fill_diagonal_(0)
-    if kernel == "communicability" and log:
-        return _log_communicability(adjacency, t)
     if kernel == "communicability":
-        values, vectors = torch.linalg.eigh(adjacency)
-        spectrum = (t * (values - values[-1])).exp()
-    else:
-        values, vectors = torch.linalg.eigh(torch.diag(adjacency.sum(1)) - adjacency)
-        spectrum = (-t * values).exp() if kernel == "heat" else 1 / (1 + t * values)
+        return _log_communicability(adjacency, t) if log else _communicability(adjacency, t)[0]
+    values, vectors = torch.linalg.eigh(torch.diag(adjacency.sum(1)) - adjacency)
+    spectrum = (-t * values).exp() if kernel == "heat" else 1 / (1 + t * values)
     proximity = (vectors * spectrum) @ vectors.T
-    if not log:
-        return proximity
-    return proximity.clamp_min(1e-15 * float(proximity.max())).log()
+    return _floored_log(proximity) if log else proximity
+
+
+def _communicability(adjacency: Tensor, t: float) -> tuple[Tensor, float]:
+    """The kernel, and the exponent that its entries are scaled down by."""
+    values, vectors = torch.linalg.eigh(adjacency)
+    return (vectors * (t * (values - values[-1])).exp()) @ vectors.T, t * float(values[-1])
 
 
 def _log_communicability(adjacency: Tensor, t: float) -> Tensor:
@@ -93,16 +95,18 @@ def _log_communicability(adjacency: Tensor, t: float) -> Tensor:
     blocks, top = [], 0.0
     for number in range(int(component.max()) + 1):
         nodes = (component == number).nonzero()[:, 0]
-        values, vectors = torch.linalg.eigh(adjacency[nodes][:, nodes])
-        block = (vectors * (t * (values - values[-1])).exp()) @ vectors.T
-        floor = 1e-15 * float(block.max())
-        blocks.append((nodes, block.clamp_min(floor).log() + t * values[-1]))
-        top = max(top, t * float(values[-1]))
+        block, scale = _communicability(adjacency[nodes][:, nodes], t)
+        blocks.append((nodes, _floored_log(block) + scale))
+        top = max(top, scale)
     least = min(float(block.min()) for _, block in blocks)
-    found = torch.full_like(adjacency, least + math.log(1e-15))
+    found = torch.full_like(adjacency, least + math.log(_FLOOR))
     for nodes, block in blocks:
         found[nodes[:, None], nodes] = block
     return found - top
+
+
+def _floored_log(proximity: Tensor) -> Tensor:
+    return proximity.clamp_min(_FLOOR * float(proximity.max())).log()
 
 
 def spectral_communities(

@@ -58,12 +58,16 @@ def _equal(mine: object, its: object) -> bool:
     kinds = [(one.shape, one.dtype, one.device, one.layout) for one in (mine, its)]
     if kinds[0] != kinds[1]:
         return False
-    if mine.layout == torch.strided:
-        return torch.equal(mine, its)
-    if mine.layout != torch.sparse_csr:
+    if mine.layout not in (torch.strided, torch.sparse_csr):
         return False
-    parts = [(one.crow_indices(), one.col_indices(), one.values()) for one in (mine, its)]
-    return all(torch.equal(*pair) for pair in zip(*parts, strict=True))
+    return all(map(torch.equal, dense_parts(mine), dense_parts(its)))
+
+
+def dense_parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """What a dense or CSR tensor is stored in."""
+    if tensor.layout == torch.sparse_csr:
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    return (tensor,)
 
 
 def version(source: object) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from graphcl.data.cache import UNREADABLE
 from graphcl.data.files import replacing
+from graphcl.kernels.kept import dense_parts
 
 _NAMED = 4
 """Differences that a message names; another model brings dozens."""
@@ -72,9 +73,7 @@ def checksum(tensors: Iterable[Tensor]) -> int:
     """CRC-32 of dense and CSR tensors, by their values."""
     found = 0
     for tensor in tensors:
-        one = tensor.detach()
-        csr = one.layout == torch.sparse_csr
-        for part in (one.crow_indices(), one.col_indices(), one.values()) if csr else (one,):
+        for part in dense_parts(tensor.detach()):
             content = part.cpu().contiguous().flatten().view(torch.uint8)
             found = zlib.crc32(content.numpy().data, found)
     return found

@@ -82,7 +82,7 @@ class GCA(GRACE):
     def probabilities(self, x: Tensor, edge_index: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Drop probabilities (E,) and mask probabilities (F,) of both views.
 
-        Computed once for a graph and kept while the same tensors are passed.
+        Computed once for a graph and kept while equal tensors are passed.
         """
         if self._probabilities is None or not self._probabilities.is_of(x, edge_index):
             nodes = x.shape[0]

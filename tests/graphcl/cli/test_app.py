@@ -165,6 +165,10 @@ def test_evaluate(task: str, command: Any, finished: Path) -> None:
     assert metrics["selection"] in shown.out
 
 
+def test_what_asks_for_nothing_is_not_refused(command: Any, finished: Path) -> None:
+    assert command("evaluate", "--run", finished, "--task", "classify", "--no-oracle").code == 0
+
+
 def test_evaluate_names_the_oracle(command: Any, finished: Path) -> None:
     shown = command("evaluate", "--run", finished, "--task", "cluster", "--oracle")
     assert "selected by oracle" in shown.out
@@ -184,6 +188,10 @@ def mistakes(out: Path) -> dict[str, tuple[tuple, str]]:
         "loader forgotten": (
             train("--batch-size", 256, out=out),
             "--batch-size has no effect with --loader full; it is for --loader neighbor or cluster",
+        ),
+        "no loader's batch": (
+            train("--batch-size", 0, out=out),
+            "--batch-size has no effect with --loader full",
         ),
         "other loader": (
             train("--loader", "cluster", "--fan-out", "5,5", out=out),
@@ -208,6 +216,10 @@ def mistakes(out: Path) -> dict[str, tuple[tuple, str]]:
             train("--set", "kappa=0.4", out=out),
             "grace has no setting 'kappa' without provable training: choose its score by pot "
             "(graphcl train --pot). Known: hidden,",
+        ),
+        "no host of provable training": (
+            train("--set", "kappa=0.4", out=out, method="dgi"),
+            "POT cannot be added to dgi",
         ),
         "official links": (
             train("--hold-out-links", 0.3, out=out, dataset="ogbl-collab"),

@@ -135,6 +135,9 @@ def test_clusterings_find_planted_groups_and_follow_the_seed() -> None:
 def test_node_types_that_pyg_stores_under_one_name_are_told(names: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="rename node types"):
         TypeTransform(dict.fromkeys(names, 3), 4)
+
+
+def test_a_node_type_that_no_module_can_have_is_told() -> None:
     with pytest.raises(ValueError, match="rename a node type: attribute 'training'"):
         TypeTransform({"training": 3}, 4)
 
